@@ -1,0 +1,27 @@
+# Everything sets itself up in .venv; nothing but Python 3.11 or later, git and make is needed.
+.PHONY: demo test lint bench faults clean
+.DEFAULT_GOAL := demo
+
+BIN := .venv/bin
+
+demo:
+	@tools/setup demo
+	@$(BIN)/otel-audit demo $(ARGS)
+
+test:
+	@tools/setup test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint:
+	@tools/setup lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python tools/check_modules.py
+
+bench:
+	@tools/setup test
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis audit-data
