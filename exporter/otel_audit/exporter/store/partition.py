@@ -1,0 +1,79 @@
+"""Where things lie: the only code that turns a tenant id into a path.
+
+    <root>/store/tenant=<id>/retention=<class>/date=<YYYY-MM-DD>/<file>.parquet
+
+Everything of one tenant is under its one folder; names that start with `_` are skipped by every engine.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .errors import InvalidTenant
+
+# Starts with a letter: engines read `tenant=001` as the number 1 and would mix it with `tenant=1`.
+TENANT_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+RETENTION_CLASSES: Final = ("standard", "rag")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+OPERATOR: Final = "operator"
+"""The reserved tenant of what belongs to nobody else."""
+
+
+def check_tenant(tenant: str) -> str:
+    """Return `tenant` if it is a valid id, else raise InvalidTenant."""
+    if not TENANT_PATTERN.fullmatch(tenant):
+        raise InvalidTenant(
+            "not a tenant id", hint="1 to 63 characters: a lower-case letter, then a-z 0-9 _ or -"
+        )
+    return tenant
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRoot:
+    """The folders of one region root."""
+
+    path: Path
+
+    @property
+    def wal(self) -> Path:
+        return self.path / "wal"
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    def tenants(self) -> list[str]:
+        """Ids of the tenants that have a folder, sorted."""
+        if not self.store.is_dir():
+            return []
+        names = (entry.name.removeprefix("tenant=") for entry in self.store.glob("tenant=*"))
+        return sorted(name for name in names if TENANT_PATTERN.fullmatch(name))
+
+    def tenant(self, tenant: str) -> Path:
+        return self.store / f"tenant={check_tenant(tenant)}"
+
+    def ledger(self, tenant: str) -> Path:
+        return self.tenant(tenant) / "_ledger"
+
+    def index(self, tenant: str) -> Path:
+        return self.tenant(tenant) / "_index"
+
+    def quarantine(self, tenant: str) -> Path:
+        return self.tenant(tenant) / "_quarantine"
+
+    def partition(self, tenant: str, retention: str, date: str) -> Path:
+        """Folder of one partition. Raises InvalidTenant for any part that may not be in a path."""
+        if retention not in RETENTION_CLASSES or not _DATE.fullmatch(date):
+            raise InvalidTenant(f"not a partition: retention={retention!r} date={date!r}")
+        return self.tenant(tenant) / f"retention={retention}" / f"date={date}"

@@ -1,0 +1,57 @@
+"""No file is believed before its SHA-256 matched the manifest.
+
+DuckDB reads damaged Parquet without an error, so the bytes are checked first. A verdict holds for
+as long as inode, size and ctime of the file stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Final
+
+from .snapshot import Damage, FileRef
+
+_READ_BYTES: Final = 1 << 20
+# Verdicts kept: about 200 bytes each; more files than this are simply read again.
+_VERDICTS_MAX: Final = 200_000
+
+
+class VerifiedFiles:
+    """Checks files against their manifest entry, each once while it does not change."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[Path, tuple[int, int, int, str]] = {}
+        self._lock = threading.Lock()
+
+    def check(self, ref: FileRef) -> Damage | None:
+        """None when the file's bytes are those of the manifest.
+
+        Raises FileNotFoundError when it is gone: take a new snapshot.
+        """
+        status = ref.path.stat()
+        key = (status.st_ino, status.st_size, status.st_ctime_ns)
+        with self._lock:
+            found = self._verdicts.get(ref.path)
+        if found is None or found[:3] != key:
+            found = (*key, _sha256(ref.path))
+            with self._lock:
+                if len(self._verdicts) >= _VERDICTS_MAX:
+                    self._verdicts.clear()
+                self._verdicts[ref.path] = found
+        if found[3] == ref.sha256:
+            return None
+        return Damage(ref.path.name, "its SHA-256 differs from the manifest's", ref.time_min, ref.time_max)
+
+    def missing(self, ref: FileRef) -> Damage:
+        """The verdict on a live file that is not there."""
+        return Damage(ref.path.name, "the file is missing", ref.time_min, ref.time_max)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

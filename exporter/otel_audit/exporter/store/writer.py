@@ -1,0 +1,201 @@
+"""The one writer of a region root: drops repeats, numbers rows, makes them durable, publishes them.
+
+Requests queue up; one thread takes all that wait, joins each tenant's rows into one WAL record,
+waits for the fsync that covers them and only then numbers the next ones, so that a refused write
+leaves no gap in the sequence.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import pyarrow as pa
+
+from ..wal.writer import Position, Wal
+from .errors import StoreError, StoreUnavailable
+from .frame import Frame
+from .partition import check_tenant
+
+log = logging.getLogger(__name__)
+
+# Requests that wait at once. Each is at most one OTLP request (64 MiB), typically 0.5 MB.
+QUEUE_REQUESTS_MAX: Final = 256
+# Rows joined into one group: keeps a WAL record small enough for one write and a quick replay.
+GROUP_ROWS_MAX: Final = 16_384
+
+
+class Ledger(Protocol):
+    """What the writer asks of the store that owns it."""
+
+    def stored(self, tenant: str, event_ids: list[str]) -> Mapping[str, set[str]]:
+        """event id → content digests already stored, hot or in files."""
+
+    def next_seq(self, tenant: str) -> int: ...
+
+    def publish(self, frames: list[tuple[Position, Frame]]) -> None:
+        """Durable frames, in sequence order: make them visible to readers."""
+
+    def check_room(self) -> None:
+        """Raises StoreUnavailable when nothing more may be taken now."""
+
+
+@dataclass(slots=True)
+class _Request:
+    rows: Mapping[str, pa.RecordBatch]
+    done: Future[None] = field(default_factory=Future)
+
+    @property
+    def count(self) -> int:
+        return sum(batch.num_rows for batch in self.rows.values())
+
+
+class StoreWriter:
+    """Group commit over `wal`. writer: this root's stable writer id."""
+
+    def __init__(self, wal: Wal, ledger: Ledger, writer: str) -> None:
+        self._wal, self._ledger, self._writer = wal, ledger, writer
+        self._queue: queue.Queue[_Request | None] = queue.Queue(QUEUE_REQUESTS_MAX)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="otel-audit-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
+        """Store rows (schema ROW) of one or more tenants; returns when all are durable and visible.
+
+        A row whose event id and digest are stored already changes nothing; the same id with another
+        digest is kept with the flag `id_conflict`.
+        Raises StoreUnavailable: nothing may be acknowledged, the same request may be sent again.
+        """
+        for tenant in rows:
+            check_tenant(tenant)
+        self._ledger.check_room()
+        request = _Request({tenant: batch for tenant, batch in rows.items() if batch.num_rows})
+        if self._closed.is_set():
+            raise StoreUnavailable("the store is closing", hint="send the batch again")
+        if not request.rows:
+            return
+        try:
+            self._queue.put_nowait(request)
+        except queue.Full:
+            raise StoreUnavailable("the write queue is full", hint="slow down and retry") from None
+        request.done.result()
+
+    def close(self) -> None:
+        """Finish what is queued, then stop."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            request = self._queue.get()
+            if request is None:
+                break
+            self._commit(self._gather(request))
+        # A request that slipped in while closing is refused, never left waiting.
+        while not self._queue.empty():
+            late = self._queue.get()
+            if late is not None:
+                late.done.set_exception(StoreUnavailable("the store is closing", hint="send the batch again"))
+
+    def _gather(self, first: _Request) -> list[_Request]:
+        group, rows = [first], first.count
+        while rows < GROUP_ROWS_MAX:
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if request is None:
+                self._queue.put(None)
+                break
+            group.append(request)
+            rows += request.count
+        return group
+
+    def _commit(self, group: list[_Request]) -> None:
+        try:
+            frames = list(self._frames(group))
+            failed = self._write(frames)
+        except Exception as error:
+            # Whatever it is, no caller may be left waiting.
+            log.exception("a group of %d requests was not stored", len(group))
+            failed = {tenant: error for request in group for tenant in request.rows}
+        for request in group:
+            errors = [failed[tenant] for tenant in request.rows if tenant in failed]
+            if errors:
+                request.done.set_exception(_refusal(errors[0]))
+            else:
+                request.done.set_result(None)
+
+    def _frames(self, group: list[_Request]) -> Iterator[Frame]:
+        by_tenant: dict[str, list[pa.RecordBatch]] = {}
+        for request in group:
+            for tenant, batch in request.rows.items():
+                by_tenant.setdefault(tenant, []).append(batch)
+        for tenant, batches in by_tenant.items():
+            table = pa.Table.from_batches(batches).combine_chunks()
+            batch = self._without_repeats(tenant, table.to_batches()[0])
+            if batch.num_rows:
+                yield Frame(tenant, self._writer, self._ledger.next_seq(tenant), batch)
+
+    def _without_repeats(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        ids = batch.column("event_id").to_pylist()
+        digests = batch.column("content_digest").to_pylist()
+        stored = {event_id: set(found) for event_id, found in self._ledger.stored(tenant, ids).items()}
+        keep: list[int] = []
+        conflicts: set[int] = set()
+        for row, (event_id, digest) in enumerate(zip(ids, digests, strict=True)):
+            seen = stored.setdefault(event_id, set())
+            if digest in seen:
+                continue
+            if seen:
+                conflicts.add(len(keep))
+            seen.add(digest)
+            keep.append(row)
+        if len(keep) == batch.num_rows and not conflicts:
+            return batch
+        kept = batch.take(pa.array(keep, pa.int64()))
+        return _flag(kept, conflicts, "id_conflict") if conflicts else kept
+
+    def _write(self, frames: list[Frame]) -> dict[str, Exception]:
+        """Write one record a tenant; returns tenant → error of those that are not durable."""
+        failed: dict[str, Exception] = {}
+        pending: list[tuple[Frame, Future[Position]]] = []
+        for frame in frames:
+            try:
+                pending.append((frame, self._wal.submit(frame.encode())))
+            except Exception as error:  # noqa: BLE001 - that tenant is refused, the others go on
+                failed[frame.tenant] = error
+        durable: list[tuple[Position, Frame]] = []
+        for frame, future in pending:
+            try:
+                durable.append((future.result(), frame))
+            except Exception as error:  # noqa: BLE001
+                failed[frame.tenant] = error
+        if durable:
+            self._ledger.publish(durable)
+        return failed
+
+
+def _flag(batch: pa.RecordBatch, rows: set[int], flag: str) -> pa.RecordBatch:
+    at = batch.schema.get_field_index("flags")
+    flags = batch.column(at).to_pylist()
+    for row in rows:
+        flags[row] = [*(flags[row] or []), flag]
+    return batch.set_column(at, batch.schema.field(at), pa.array(flags, batch.schema.field(at).type))
+
+
+def _refusal(error: Exception) -> StoreUnavailable:
+    if isinstance(error, StoreUnavailable):
+        return error
+    hint = error.hint if isinstance(error, StoreError) else "see the server's log; send the batch again"
+    refusal = StoreUnavailable("the batch could not be made durable", hint=hint)
+    refusal.__cause__ = error
+    return refusal
