@@ -1,0 +1,310 @@
+"""Organizations: who may have events, under which other names, and for how long."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from otel_audit.instrumentation.errors import AuditError
+
+from .database import OPERATOR, ControlDatabase
+from .outbox import Actor, Change, os_actor, put_change, utc_text
+from .recent import Recent
+from .retention import DEFAULT, Pending, Retention, retention_from_json, retention_to_json
+from .tables import ALIASES, TENANTS
+
+TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+"""Ids become folder names and nothing else ever reaches a path; match with fullmatch."""
+
+_REGION: Final = TENANT_ID
+_EXPORT_RATE: Final = re.compile(r"[1-9][0-9]{0,5}/[mhd]")
+_ALIAS_LENGTH_MAX: Final = 256
+# Ten times what one region root is built for; a forwarder that may create tenants stops here.
+TENANTS_MAX: Final = 100_000
+
+
+class InvalidTenant(AuditError):
+    """A tenant setting that cannot be used."""
+
+
+class TenantExists(AuditError):
+    """The id or alias is already taken."""
+
+
+class NoSuchTenant(AuditError):
+    """There is no tenant of that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One organization. retention: class → months in force when it was read; created_at: seconds UTC."""
+
+    id: str
+    aliases: tuple[str, ...]
+    region: str
+    retention: Mapping[str, int]
+    export_rate: str
+    created_at: float
+    retention_pending: Mapping[str, Pending] = field(default_factory=dict)
+
+
+class Tenants:
+    """The organizations of a region root. Every change is recorded in the same transaction."""
+
+    def __init__(self, database: ControlDatabase, *, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+        self._exists: Recent[str, bool] = Recent(self._load_exists)
+
+    def add(
+        self,
+        id: str,  # noqa: A002
+        aliases: Iterable[str] = (),
+        region: str = "default",
+        retention: Mapping[str, int] | None = None,
+        export_rate: str = "10/h",
+        *,
+        actor: Actor | None = None,
+    ) -> Tenant:
+        """Add an organization. retention: months per class, 6 and 3 where not given.
+
+        Raises InvalidTenant, TenantExists, ControlUnavailable.
+        """
+        with self._database.write() as connection:
+            tenant = self._add(connection, id, tuple(aliases), region, retention, export_rate, actor)
+        self._exists.clear()
+        return tenant
+
+    def ensure(self, tenant_id: str, *, actor: Actor) -> bool:
+        """Add an organization with the defaults unless it exists; False when the id cannot be one."""
+        if not TENANT_ID.fullmatch(tenant_id) or tenant_id == OPERATOR:
+            return False
+        with self._database.write() as connection:
+            if _find(connection, tenant_id) is None:
+                if _alias_owner(connection, tenant_id) is not None or _count(connection) >= TENANTS_MAX:
+                    return False
+                self._add(connection, tenant_id, (), "default", None, "10/h", actor)
+        self._exists.clear()
+        return True
+
+    def set(
+        self,
+        tenant_id: str,
+        *,
+        add_aliases: Iterable[str] = (),
+        remove_aliases: Iterable[str] = (),
+        retention: Mapping[str, int] | None = None,
+        export_rate: str | None = None,
+        reason: str | None = None,
+        at_once: bool = False,
+        actor: Actor | None = None,
+    ) -> Tenant:
+        """Change what is given and keep the rest; a shorter retention as Retention.changed says.
+
+        Raises NoSuchTenant, InvalidTenant, InvalidRetention, TenantExists, ControlUnavailable.
+        """
+        now = self._now()
+        with self._database.write() as connection:
+            before = self._read(connection, tenant_id, now)
+            asked = Retention(before.retention, before.retention_pending).changed(
+                retention or {}, now=now, reason=reason, at_once=at_once
+            )
+            months, pending = retention_to_json(asked)
+            rate = before.export_rate if export_rate is None else _checked_rate(export_rate)
+            connection.execute(
+                update(TENANTS)
+                .where(TENANTS.c.id == tenant_id)
+                .values(retention=months, retention_pending=pending, export_rate=rate)
+            )
+            gone = list(remove_aliases)
+            connection.execute(
+                delete(ALIASES).where(ALIASES.c.tenant == tenant_id, ALIASES.c.alias.in_(gone))
+            )
+            _add_aliases(connection, tenant_id, [a for a in add_aliases if a not in before.aliases])
+            after = self._read(connection, tenant_id, now)
+            changes = _differences(before, after)
+            if changes:
+                change = Change(
+                    "system",
+                    "config_change",
+                    f"settings of organization {tenant_id} changed",
+                    ("tenant", tenant_id, None),
+                    changes,
+                    {"otel_audit.reason": reason} if reason else None,
+                )
+                put_change(connection, [tenant_id], change, actor=actor or os_actor(), now=now)
+        return after
+
+    def show(self, tenant_id: str) -> Tenant:
+        """One organization. Raises NoSuchTenant, ControlUnavailable."""
+        with self._database.read() as connection:
+            return self._read(connection, tenant_id, self._now())
+
+    def list(self) -> Sequence[Tenant]:
+        """Every organization, the operator's own included, by id."""
+        now = self._now()
+        with self._database.read() as connection:
+            rows = connection.execute(select(TENANTS).order_by(TENANTS.c.id)).all()
+            aliases: dict[str, list[str]] = {}
+            for alias, tenant in connection.execute(select(ALIASES).order_by(ALIASES.c.alias)):
+                aliases.setdefault(tenant, []).append(alias)
+        return [_tenant(row, tuple(aliases.get(row.id, ())), now) for row in rows]
+
+    def exists(self, tenant_id: str) -> bool:
+        """Whether there is such an organization; at most RECENT_S old. Raises ControlUnavailable."""
+        return TENANT_ID.fullmatch(tenant_id) is not None and self._exists.get(tenant_id)
+
+    def retention_of(self, tenant_id: str, now: datetime | float) -> Mapping[str, int]:
+        """Months per class in force at `now`, aware or seconds UTC.
+
+        Raises NoSuchTenant, ControlUnavailable.
+        """
+        at = now.timestamp() if isinstance(now, datetime) else now
+        with self._database.read() as connection:
+            return self._read(connection, tenant_id, at).retention
+
+    def resolve(self, name: str) -> str | None:
+        """Id of the organization with that id or alias. Raises ControlUnavailable."""
+        with self._database.read() as connection:
+            return name if _find(connection, name) is not None else _alias_owner(connection, name)
+
+    def _add(
+        self,
+        connection: Connection,
+        tenant_id: str,
+        aliases: Sequence[str],
+        region: str,
+        retention: Mapping[str, int] | None,
+        export_rate: str,
+        actor: Actor | None,
+    ) -> Tenant:
+        now = self._now()
+        _check_new(connection, tenant_id, region)
+        months, pending = retention_to_json(Retention({**DEFAULT, **(retention or {})}, {}))
+        connection.execute(
+            insert(TENANTS).values(
+                id=tenant_id,
+                region=region,
+                retention=months,
+                retention_pending=pending,
+                export_rate=_checked_rate(export_rate),
+                created_at=now,
+            )
+        )
+        _add_aliases(connection, tenant_id, aliases)
+        tenant = self._read(connection, tenant_id, now)
+        change = Change(
+            "system",
+            "config_change",
+            f"organization {tenant_id} added",
+            ("tenant", tenant_id, None),
+            {name: (None, value) for name, value in _settings(tenant).items() if value},
+        )
+        put_change(connection, [tenant_id], change, actor=actor or os_actor(), now=now)
+        return tenant
+
+    def _read(self, connection: Connection, tenant_id: str, now: float) -> Tenant:
+        row = _find(connection, tenant_id)
+        if row is None:
+            raise NoSuchTenant(f"there is no organization {tenant_id!r}", hint="see 'otel-audit tenant list'")
+        names = select(ALIASES.c.alias).where(ALIASES.c.tenant == tenant_id).order_by(ALIASES.c.alias)
+        return _tenant(row, tuple(connection.execute(names).scalars()), now)
+
+    def _load_exists(self, tenant_id: str) -> bool:
+        with self._database.read() as connection:
+            return _find(connection, tenant_id) is not None
+
+
+def _tenant(row: Row[Any], aliases: tuple[str, ...], now: float) -> Tenant:
+    retention = retention_from_json(row.retention, row.retention_pending).at(now)
+    return Tenant(
+        row.id,
+        aliases,
+        row.region,
+        retention.months,
+        row.export_rate,
+        row.created_at,
+        retention.pending,
+    )
+
+
+def _settings(tenant: Tenant) -> dict[str, Any]:
+    pending = {
+        name: {"months": p.months, "effective_at": utc_text(p.effective_at), "reason": p.reason}
+        for name, p in tenant.retention_pending.items()
+    }
+    return {
+        "aliases": list(tenant.aliases),
+        "region": tenant.region,
+        "retention": dict(tenant.retention),
+        "retention_pending": pending,
+        "export_rate": tenant.export_rate,
+    }
+
+
+def _differences(before: Tenant, after: Tenant) -> dict[str, tuple[Any, Any]]:
+    old, new = _settings(before), _settings(after)
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def _find(connection: Connection, tenant_id: str) -> Row[Any] | None:
+    return connection.execute(select(TENANTS).where(TENANTS.c.id == tenant_id)).one_or_none()
+
+
+def _count(connection: Connection) -> int:
+    return int(connection.execute(select(func.count()).select_from(TENANTS)).scalar_one())
+
+
+def _alias_owner(connection: Connection, alias: str) -> str | None:
+    return connection.execute(select(ALIASES.c.tenant).where(ALIASES.c.alias == alias)).scalar_one_or_none()
+
+
+def _check_new(connection: Connection, tenant_id: str, region: str) -> None:
+    if not TENANT_ID.fullmatch(tenant_id):
+        raise InvalidTenant(
+            f"{tenant_id[:80]!r} cannot be an organization's id",
+            hint="use a-z, 0-9, _ and -, a letter first, at most 63; other names go into --alias",
+        )
+    if not _REGION.fullmatch(region):
+        raise InvalidTenant(f"{region!r} cannot be a region", hint="use a-z, 0-9, _ and -, a letter first")
+    if _find(connection, tenant_id) is not None:
+        raise TenantExists(
+            f"organization {tenant_id} already exists", hint="'otel-audit tenant set' changes it"
+        )
+    owner = _alias_owner(connection, tenant_id)
+    if owner is not None:
+        raise TenantExists(
+            f"{tenant_id} is already an alias of {owner}",
+            hint=f"'otel-audit tenant set {owner} --remove-alias {tenant_id}'",
+        )
+
+
+def _add_aliases(connection: Connection, tenant_id: str, aliases: Iterable[str]) -> None:
+    for alias in dict.fromkeys(aliases):
+        if not alias.strip() or len(alias) > _ALIAS_LENGTH_MAX or not alias.isprintable():
+            raise InvalidTenant(
+                f"{alias[:80]!r} cannot be an alias",
+                hint=f"use 1 to {_ALIAS_LENGTH_MAX} printable characters",
+            )
+        if tenant_id == OPERATOR or alias == OPERATOR:
+            raise InvalidTenant(
+                "the operator's own organization has no aliases", hint="nothing sends events to it by name"
+            )
+        owner = _alias_owner(connection, alias) or (alias if _find(connection, alias) is not None else None)
+        if owner is not None:
+            raise TenantExists(
+                f"{alias!r} already names {owner}", hint="'otel-audit tenant list' shows aliases"
+            )
+        connection.execute(insert(ALIASES).values(alias=alias, tenant=tenant_id))
+
+
+def _checked_rate(rate: str) -> str:
+    if not _EXPORT_RATE.fullmatch(rate):
+        raise InvalidTenant(f"export rate {rate!r} is not understood", hint="write 10/h, or 5/m, 100/d")
+    return rate
