@@ -1,0 +1,213 @@
+"""Second looks at a candidate: check digits, decodable headers, randomness.
+
+A validator gets the candidate as it was written and answers the part to hide, (start, end), or None when it
+is innocent. All are linear in the candidate and never raise on any text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+Span = tuple[int, int]
+Validator = Callable[[str], Span | None]
+
+# ISO 13616 registry: country → length of its IBAN.
+IBAN_LENGTHS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        **dict.fromkeys(("NO",), 15),
+        **dict.fromkeys(("BE",), 16),
+        **dict.fromkeys(("DK", "FK", "FO", "FI", "GL", "NL", "SD"), 18),
+        **dict.fromkeys(("MK", "SI"), 19),
+        **dict.fromkeys(("AT", "BA", "EE", "KZ", "LT", "LU", "XK", "MN"), 20),
+        **dict.fromkeys(("HR", "LV", "LI", "CH"), 21),
+        **dict.fromkeys(("BH", "BG", "CR", "GE", "DE", "IE", "ME", "RS", "GB", "VA"), 22),
+        **dict.fromkeys(("GI", "IQ", "IL", "TL", "AE", "OM", "SO"), 23),
+        **dict.fromkeys(("AD", "CZ", "MD", "PK", "RO", "SA", "SK", "ES", "SE", "TN", "VG"), 24),
+        **dict.fromkeys(("PT", "ST", "LY"), 25),
+        **dict.fromkeys(("IS", "TR"), 26),
+        **dict.fromkeys(("FR", "GR", "IT", "MR", "MC", "SM", "DJ", "BI"), 27),
+        **dict.fromkeys(("AL", "AZ", "BY", "CY", "DO", "GT", "HU", "LB", "NI", "PL", "SV"), 28),
+        **dict.fromkeys(("BR", "EG", "PS", "QA", "UA"), 29),
+        **dict.fromkeys(("JO", "KW", "MU", "YE"), 30),
+        **dict.fromkeys(("MT", "SC"), 31),
+        **dict.fromkeys(("LC",), 32),
+        **dict.fromkeys(("RU",), 33),
+    }
+)
+_FILE_ENDINGS_WORDS: Final = (
+    "png jpg jpeg gif svg webp bmp ico pdf css js ts html json yaml toml xml txt csv zip gz py md"
+)
+_FILE_ENDINGS: Final = frozenset(_FILE_ENDINGS_WORDS.split())
+_CARD_GROUPS: Final = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3))
+# Enough for a token glued behind other text; more would let a crafted run cost quadratic time.
+_JWT_TRIES_MAX: Final = 8
+_JWT_HEADER_MAX: Final = 8192
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy in bits a character; 0.0 for the empty text."""
+    total = len(text)
+    return -sum(n / total * math.log2(n / total) for n in Counter(text).values()) if total else 0.0
+
+
+def luhn(digits: str) -> bool:
+    """Whether the last digit is the Luhn check digit of the others."""
+    total = 0
+    for index, digit in enumerate(reversed(digits)):
+        value = int(digit) * (1 + index % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def _decode_base64(text: str) -> bytes:
+    padded = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _jwt(text: str) -> Span | None:
+    start = text.find("eyJ")
+    for _ in range(_JWT_TRIES_MAX):
+        if start < 0:
+            return None
+        head, dot, rest = text[start:].partition(".")
+        if dot and rest.strip(".") and len(head) <= _JWT_HEADER_MAX:
+            decoded = _decode_base64(head)
+            if decoded.startswith(b'{"') and _is_token_header(decoded):
+                return start, len(text.rstrip("."))
+        start = text.find("eyJ", start + 1)
+    return None
+
+
+def _is_token_header(decoded: bytes) -> bool:
+    try:
+        header = json.loads(decoded)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and not header.keys().isdisjoint(("alg", "typ", "enc", "kid"))
+
+
+def _upper(text: str) -> Span | None:
+    return (0, len(text)) if text.isupper() else None
+
+
+def _aws_secret(text: str) -> Span | None:
+    mixed = any(map(str.isupper, text)) and any(map(str.islower, text)) and any(map(str.isdigit, text))
+    return (0, 40) if len(text) == 40 and mixed and entropy(text) >= 4.0 else None
+
+
+def is_opaque(text: str) -> bool:
+    """Whether text looks made by a machine: digits among letters, or mixed case at length, not words."""
+    if all(map(_is_word, re.split(r"[-_./:=~+]+", text))):
+        return False
+    digits = sum(map(str.isdigit, text))
+    mixed = any(map(str.isupper, text)) and any(map(str.islower, text))
+    return bool(digits and (mixed or len(text) >= 16 or digits >= 4)) or (mixed and entropy(text) >= 3.7)
+
+
+def _is_word(part: str) -> bool:
+    """Whether a part of a name could be written by a person: a word, a number, a short abbreviation."""
+    plain = part.islower() or part.isupper() or part.istitle()
+    return part.isdigit() or len(part) <= 3 or (part.isalpha() and plain and len(part) <= 16)
+
+
+def _opaque(text: str) -> Span | None:
+    return (0, len(text)) if len(text) >= 8 and is_opaque(text) else None
+
+
+def _basic(text: str) -> Span | None:
+    decoded = _decode_base64(text)
+    return (0, len(text)) if b":" in decoded and decoded.isascii() and len(decoded) >= 3 else None
+
+
+def _email(text: str) -> Span | None:
+    local, _, domain = text.partition("@")
+    kept = domain.rstrip(".-")
+    labels = kept.split(".")
+    local_bare = local.lstrip(".-+!")
+    if not local_bare or len(labels) < 2 or not all(labels) or labels[-1].lower() in _FILE_ENDINGS:
+        return None
+    if (local_bare.endswith("•••") and len(local_bare) <= 4) or local_bare == "git":
+        return None
+    if len(labels[-1]) < 2 or not labels[-1].replace("-", "").isalpha():
+        return None
+    return len(local) - len(local_bare), len(local) + 1 + len(kept)
+
+
+def _phone(text: str) -> Span | None:
+    digits = sum(map(str.isdigit, text))
+    # A bare signed number of eight or nine digits is more often an amount than a telephone.
+    if digits < 8 or digits > 15 or (digits < 10 and text[1:].isdigit()):
+        return None
+    return 0, len(text)
+
+
+def _card(text: str) -> Span | None:
+    digits = re.sub(r"[ -]", "", text)
+    groups = re.split(r"[ -]", text)
+    if len(groups) > 1 and (tuple(map(len, groups)) not in _CARD_GROUPS or len(set(text) & {" ", "-"}) > 1):
+        return None
+    return (0, len(text)) if _issued(digits) and luhn(digits) and len(set(digits)) > 1 else None
+
+
+def _issued(digits: str) -> bool:
+    """Whether a payment network issues numbers of this beginning and length."""
+    size, two, four = len(digits), int(digits[:2]), int(digits[:4])
+    if size == 15:
+        return two in (34, 37)
+    if size == 14:
+        return two in (36, 38, 39) or 3000 <= four <= 3059
+    if size == 16:
+        return (
+            digits[0] == "4"
+            or 51 <= two <= 55
+            or 2221 <= four <= 2720
+            or four == 6011
+            or 3528 <= four <= 3589
+            or two in (50, 56, 57, 58, 62, 63, 64, 65, 67, 68, 69)
+        )
+    return size in (17, 18, 19) and two == 62
+
+
+def _iban(text: str) -> Span | None:
+    length = IBAN_LENGTHS.get(text[:2].upper())
+    if length is None:
+        return None
+    count = 0
+    for index, char in enumerate(text):
+        count += char != " "
+        if count == length:
+            end = index + 1
+            break
+    else:
+        return None
+    if text[end : end + 1].isalnum():
+        return None
+    compact = text[:end].replace(" ", "").upper()
+    number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))
+    return (0, end) if number % 97 == 1 else None
+
+
+VALIDATORS: Final[Mapping[str, Validator]] = MappingProxyType(
+    {
+        "jwt": _jwt,
+        "upper": _upper,
+        "aws_secret": _aws_secret,
+        "opaque": _opaque,
+        "basic": _basic,
+        "email": _email,
+        "phone": _phone,
+        "card": _card,
+        "iban": _iban,
+    }
+)
