@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -60,9 +61,13 @@ class SelfAudit:
         now_ns: Callable[[], int] = time.time_ns,
         *,
         refusals: RefusalCounter | None = None,
+        search_key: Callable[[str], bytes] | None = None,
     ) -> None:
+        """search_key: organization → the key that hashes its free-text searches; one for this run if None."""
+        own_key = secrets.token_bytes(32)
         self._ingest = ingest
         self._now_ns = now_ns
+        self._search_key = search_key or (lambda _: own_key)
         self._outbox = Outbox(database)
         self._tenants = Tenants(database, now=lambda: now_ns() / 1e9)
         self._refusals = refusals or RefusalCounter()
@@ -96,7 +101,7 @@ class SelfAudit:
         Raises AuditUnavailable.
         """
         if once_key is None:
-            self.record(org, read_event(org, principal, facts, action, details, self._now_ns()))
+            self._read(org, principal, facts, action, details)
             return
         # A person's keys are their own: nobody can make another's read go unrecorded.
         key = (org, f"{principal.user}\0{principal.role}", f"{action}\0{once_key}")
@@ -105,7 +110,7 @@ class SelfAudit:
             _wait(future)
             return
         try:
-            self.record(org, read_event(org, principal, facts, action, details, self._now_ns()))
+            self._read(org, principal, facts, action, details)
         except BaseException as error:
             with self._once_lock:
                 self._once.pop(key, None)
@@ -114,6 +119,12 @@ class SelfAudit:
             future.exception()
             raise
         future.set_result(None)
+
+    def _read(
+        self, org: str, principal: Principal, facts: RequestFacts, action: str, details: Mapping[str, Any]
+    ) -> None:
+        key = self._search_key(org)
+        self.record(org, read_event(org, principal, facts, action, details, self._now_ns(), key))
 
     def refused(
         self,

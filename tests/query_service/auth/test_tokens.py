@@ -20,7 +20,7 @@ from otel_audit.query_service.auth.signing_key import SigningKeyUnusable, load_s
 from otel_audit.query_service.auth.tokens import TokenService
 from otel_audit.query_service.control.database import ControlUnavailable
 from tests.support.control import Control
-from tests.support.receiver import wait_until
+from tests.support.process import wait_for
 
 REVOKE = """
 import sys
@@ -176,7 +176,7 @@ def test_a_revoked_token_is_refused_also_in_another_process(tmp_path: Path) -> N
     other.verify(token)
     key = str(tmp_path / "keys" / "token.key")
     subprocess.run([sys.executable, "-c", REVOKE, str(control.db.path), key, info.id], check=True, timeout=60)
-    wait_until(lambda: refused(other, token), timeout_s=1)
+    wait_for(lambda: refused(other, token), timeout_s=1)
     assert not control.tokens.revoke("00000000-0000-7000-8000-000000000000")
 
 

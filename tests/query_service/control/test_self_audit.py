@@ -14,7 +14,8 @@ from otel_audit.query_service.auth.principal import Principal
 from otel_audit.query_service.auth.refusals import NAMES_MAX, RefusalCounter
 from otel_audit.query_service.control.outbox import event_from_json, event_to_json
 from otel_audit.query_service.self_audit import AuditUnavailable, RequestFacts, SelfAudit
-from tests.support.receiver import Receiver, wait_until
+from tests.support.process import wait_for
+from tests.support.receiver import Receiver
 
 MINUTE_NS = 60_000_000_000
 ADA = Principal("ada@example.com", "acme", "admin", "token", uuid7())
@@ -228,22 +229,21 @@ def test_an_event_waits_in_the_outbox_until_it_is_durable(room: Room) -> None:
     assert room.audit.drain_outbox() == len(waiting)
 
 
-def test_an_event_sent_again_after_a_crash_is_the_same_record(room: Room) -> None:
+def test_an_event_sent_again_after_a_crash_is_stored_once(room: Room) -> None:
     waiting = room.control.outbox.waiting(1)[0]
     room.audit.record(waiting.tenant, waiting.event)
     room.audit.drain_outbox()
-    first, again, *_ = room.receiver.rows("acme")
-    assert first["event_id"] == again["event_id"] == waiting.event.record_id
-    assert first["content_digest"] == again["content_digest"]
+    stored = [row["event_id"] for row in room.receiver.rows("acme")]
+    assert stored.count(waiting.event.record_id) == 1
 
 
 def test_the_thread_drains_what_other_processes_change_and_survives_an_outage(room: Room) -> None:
     room.full(True)
     room.audit.start()
     room.full(False)
-    wait_until(lambda: not room.control.outbox.waiting(1))
+    wait_for(lambda: not room.control.outbox.waiting(1))
     room.control.tenants.set("other", export_rate="5/h")
-    wait_until(lambda: len(room.receiver.rows("other")) == 2)
+    wait_for(lambda: len(room.receiver.rows("other")) == 2)
     room.audit.stop()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from ..wal.reader import SegmentVanished, read_durable
+from ..wal.errors import SegmentVanished
+from ..wal.reader import read_durable
 from .errors import StoreUnavailable
 from .frame import Frame
 from .hot import join

@@ -13,7 +13,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from ..wal.writer import Position, Wal
+from ..wal.format import Position
+from ..wal.writer import Wal
 from .blobs import make_folder, put_new
 from .errors import StoreUnavailable
 from .fingerprints import Fingerprints
@@ -68,6 +69,8 @@ class Store:
         self._fingerprints = Fingerprints(root)
         self._verified = VerifiedFiles()
         self._listeners: list[Listener] = []
+        # One line a damaged file: bounded by the live files.
+        self._damages: dict[str, str] = {}
         for tenant in root.tenants():
             self._tenants[tenant] = self._manifest.load(tenant)
             remove_orphans(root, self._tenants[tenant], self.writer_id)
@@ -105,6 +108,8 @@ class Store:
             position = {writer: chain.sealed_to for writer, chain in manifest.chains.items()}
             position |= self._hot.position(tenant)
         files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
+        for damage in damaged:
+            self._damages[damage.file] = f"{tenant}/{damage.file}: {damage.reason}"
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
 
     def seal(self, tenant: str | None = None, *, due: Callable[[int, int, float], bool] | None = None) -> int:
@@ -153,6 +158,17 @@ class Store:
     def live_files(self) -> int:
         with self._state:
             return sum(len(manifest.files) for manifest in self._tenants.values())
+
+    @property
+    def damages(self) -> list[str]:
+        """Files found damaged since the start, one line each."""
+        return sorted(self._damages.values())
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be acknowledged now, None when it can."""
+        failure = self.wal.failure
+        return failure.message if failure else None
 
     def close(self) -> None:
         """Finish queued requests and release the root; hot rows stay in the WAL."""

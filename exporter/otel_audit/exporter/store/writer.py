@@ -17,7 +17,8 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
-from ..wal.writer import Position, Wal
+from ..wal.format import Position
+from ..wal.writer import Wal
 from .errors import StoreError, StoreUnavailable
 from .frame import Frame
 from .partition import check_tenant
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 QUEUE_REQUESTS_MAX: Final = 256
 # Rows joined into one group: keeps a WAL record small enough for one write and a quick replay.
 GROUP_ROWS_MAX: Final = 16_384
+# Half of what a WAL record may hold: Arrow's own framing comes on top.
+FRAME_BYTES_MAX: Final = 16 << 20
 
 
 class Ledger(Protocol):
@@ -142,8 +145,10 @@ class StoreWriter:
         for tenant, batches in by_tenant.items():
             table = pa.Table.from_batches(batches).combine_chunks()
             batch = self._without_repeats(tenant, table.to_batches()[0])
-            if batch.num_rows:
-                yield Frame(tenant, self._writer, self._ledger.next_seq(tenant), batch)
+            seq = self._ledger.next_seq(tenant)
+            for rows in _pieces(batch):
+                yield Frame(tenant, self._writer, seq, rows)
+                seq += rows.num_rows
 
     def _without_repeats(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         ids = batch.column("event_id").to_pylist()
@@ -167,21 +172,41 @@ class StoreWriter:
     def _write(self, frames: list[Frame]) -> dict[str, Exception]:
         """Write one record a tenant; returns tenant → error of those that are not durable."""
         failed: dict[str, Exception] = {}
+        durable: list[tuple[Position, Frame]] = []
         pending: list[tuple[Frame, Future[Position]]] = []
+
+        def settle() -> None:
+            for frame, future in pending:
+                try:
+                    durable.append((future.result(), frame))
+                except Exception as error:  # noqa: BLE001 - that tenant is refused, the others go on
+                    failed[frame.tenant] = error
+            pending.clear()
+
         for frame in frames:
+            # A tenant's next record only after its last one is durable: a refused one leaves no gap.
+            if pending and pending[-1][0].tenant == frame.tenant:
+                settle()
+            if frame.tenant in failed:
+                continue
             try:
                 pending.append((frame, self._wal.submit(frame.encode())))
-            except Exception as error:  # noqa: BLE001 - that tenant is refused, the others go on
-                failed[frame.tenant] = error
-        durable: list[tuple[Position, Frame]] = []
-        for frame, future in pending:
-            try:
-                durable.append((future.result(), frame))
             except Exception as error:  # noqa: BLE001
                 failed[frame.tenant] = error
+        settle()
         if durable:
             self._ledger.publish(durable)
         return failed
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The rows in order, in batches that fit a WAL record."""
+    if batch.num_rows > 1 and batch.nbytes > FRAME_BYTES_MAX:
+        half = batch.num_rows // 2
+        yield from _pieces(batch.slice(0, half))
+        yield from _pieces(batch.slice(half))
+    elif batch.num_rows:
+        yield batch
 
 
 def _flag(batch: pa.RecordBatch, rows: set[int], flag: str) -> pa.RecordBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from ..auth.request_facts import RequestFacts
 _NAME_CHARS_MAX: Final = 64
 # A filter value longer than this cannot match anything an investigator would type.
 _DETAIL_CHARS_MAX: Final = 1_024
+
+SEARCH_PURPOSE: Final = "search-text"
+"""Purpose of the key that hashes free-text searches."""
 
 # What a person did with the trail → category, action and words of the event that tells it.
 _READS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -34,10 +38,12 @@ def read_event(
     action: str,
     details: Mapping[str, Any],
     now_ns: int,
+    key: bytes = b"",
 ) -> AuditEvent:
     """The event of a read. action: `search`, `read`, `export` or `stream`; details become attributes.
 
-    A detail `event_id` is the target, otherwise it is the organization's trail.
+    A detail `event_id` is the target, otherwise it is the organization's trail. key: the organization's, for
+    what was searched as free text: people paste passwords there, so only a keyed hash of it is kept.
     """
     category, name, did = _READS[action]
     event_id = details.get("event_id")
@@ -50,7 +56,7 @@ def read_event(
         message=f"{principal.user} {did}",
         target_type=target[0],
         target_id=target[1],
-        attributes={f"otel_audit.{key}": _detail(value) for key, value in details.items()},
+        attributes={f"otel_audit.{name}": _detail(value) for name, value in _hidden(details, key).items()},
         **_identity(principal),
     )
 
@@ -116,6 +122,14 @@ def _identity(principal: Principal) -> dict[str, Any]:
         "user_roles": (principal.role,),
         "session_id": principal.credential_id if principal.credential == "session" else None,
     }
+
+
+def _hidden(details: Mapping[str, Any], key: bytes) -> Mapping[str, Any]:
+    filters = details.get("filters")
+    if not isinstance(filters, Mapping) or not filters.get("q"):
+        return details
+    hashed = [f"[SEARCH_TEXT:{hmac.digest(key, text.encode(), 'sha256').hex()[:8]}]" for text in filters["q"]]
+    return {**details, "filters": {**filters, "q": hashed}}
 
 
 def _detail(value: Any) -> Any:

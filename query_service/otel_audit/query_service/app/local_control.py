@@ -1,0 +1,100 @@
+"""What a command beside a running server asks of it: one JSON line each way over a Unix socket.
+
+The socket lies in a folder only its owner can enter; `run/serve.json` says where.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import socket
+import socketserver
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from otel_audit.instrumentation.errors import AuditError
+
+from .core import Core
+
+log = logging.getLogger(__name__)
+
+_LINE_BYTES_MAX: Final = 1 << 20
+_ANSWER_TIMEOUT_S: Final = 600.0
+
+
+class ServerRefused(AuditError):
+    """The running server could not do what was asked."""
+
+
+class LocalControl:
+    """Serves `seal` and `retention` to commands of the same OS user."""
+
+    def __init__(self, core: Core) -> None:
+        # A path of its own: data directories may be deeper than a socket's name may be long.
+        self._folder = Path(tempfile.mkdtemp(prefix="otel-audit-"))
+        self.path = self._folder / "control.sock"
+        commands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "ping": lambda ask: "pong",
+            "seal": lambda ask: core.seal(ask["tenant"]),
+            "retention": lambda ask: [
+                {"tenant": p.tenant, "retention": p.retention, "date": p.date, "rows": p.rows}
+                for p in core.run_retention(
+                    datetime.fromisoformat(ask["now"]), dry_run=ask["dry_run"], actor=ask["actor"]
+                )
+            ],
+        }
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(_answer(commands, self.rfile.readline(_LINE_BYTES_MAX)))
+
+        self._server = socketserver.ThreadingUnixStreamServer(str(self.path), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="otel-audit-control", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _answer(commands: Mapping[str, Callable[[Mapping[str, Any]], Any]], line: bytes) -> bytes:
+    try:
+        ask = json.loads(line)
+        reply: dict[str, Any] = {"result": commands[ask["command"]](ask)}
+    except AuditError as error:
+        reply = {"error": error.message, "hint": error.hint}
+    except Exception:
+        log.exception("a local command failed")
+        reply = {"error": "the server failed", "hint": "see its log"}
+    return json.dumps(reply).encode() + b"\n"
+
+
+def ask_server(data_dir: Path, command: str, **arguments: Any) -> Any | None:
+    """The running server's answer, or None when none runs on `data_dir`. Raises ServerRefused."""
+    try:
+        path = json.loads((data_dir / "run" / "serve.json").read_bytes())["control"]
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(_ANSWER_TIMEOUT_S)
+        connection.connect(path)
+    except (OSError, ValueError, KeyError):
+        return None
+    with connection, connection.makefile("rwb") as stream:
+        stream.write(json.dumps({"command": command, **arguments}).encode() + b"\n")
+        stream.flush()
+        line = stream.readline()
+    if not line:
+        raise ServerRefused("the server went away before it answered", hint="run the command again")
+    reply = json.loads(line)
+    if "error" in reply:
+        raise ServerRefused(reply["error"], hint=reply["hint"])
+    return reply["result"]

@@ -1,0 +1,89 @@
+"""`otel-audit doctor`: what would silently not be recorded, on the app's side and the server's."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from otel_audit.exporter.startup import Check, app_checks, report
+from otel_audit.exporter.store.errors import StoreError
+from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.instrumentation.errors import AuditError
+
+from ..app.local_control import ask_server
+from ..control.tenants import Tenants
+from ..settings import Settings
+from .context import CliContext, pass_cli
+
+
+@click.command()
+@click.pass_context
+@pass_cli
+def doctor(cli: CliContext, ctx: click.Context) -> None:
+    """Check the app's settings in this environment and the data directory. Exits 1 on any finding."""
+    ctx.exit(report([*app_checks(os.environ), *server_checks(cli)]))
+
+
+def server_checks(cli: CliContext) -> Iterator[Check]:
+    """Findings about a data directory; one line when there is none."""
+    root = RegionRoot(cli.data_dir)
+    if not root.path.is_dir():
+        yield Check("data", None, f"{root.path} is not there yet: `otel-audit serve` makes it")
+        return
+    yield _settings(cli)
+    yield Check("data", os.access(root.path, os.W_OK), f"{root.path}", "make it writable for this user")
+    yield from _keys(root.keys)
+    yield from _tenants(cli, root)
+    yield _server(root)
+
+
+def _settings(cli: CliContext) -> Check:
+    try:
+        Settings.load(cli.data_dir)
+    except AuditError as error:
+        return Check("config", False, error.message, error.hint)
+    return Check("config", True, "settings of this environment can be used")
+
+
+def _keys(folder: Path) -> Iterator[Check]:
+    open_ = [
+        path for path in folder.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    message = "readable by their owner only" if not open_ else f"{open_[0]} is readable by others"
+    yield Check("keys", not open_, message, f"chmod 600 {open_[0]}" if open_ else "")
+
+
+def _tenants(cli: CliContext, root: RegionRoot) -> Iterator[Check]:
+    try:
+        with cli.control() as database:
+            known = {tenant.id for tenant in Tenants(database).list()}
+    except AuditError as error:
+        yield Check("tenants", False, error.message, error.hint)
+        return
+    for tenant in root.tenants():
+        try:
+            Manifest(root).load(tenant)
+        except StoreError as error:
+            yield Check("manifest", False, error.message, error.hint)
+    strangers = sorted(set(root.tenants()) - known)
+    yield Check(
+        "tenants",
+        not strangers,
+        f"{len(known)} known" if not strangers else f"data without a tenant: {', '.join(strangers)}",
+        "add them: otel-audit tenant add ID",
+    )
+
+
+def _server(root: RegionRoot) -> Check:
+    path = root.run / "serve.json"
+    if not path.exists():
+        return Check("server", None, "not running on this data directory")
+    if ask_server(root.path, "ping") is None:
+        return Check("server", None, "not running; it was ended without a shutdown, the next start recovers")
+    return Check("server", True, f"running, console at http://{json.loads(path.read_bytes())['http']}")

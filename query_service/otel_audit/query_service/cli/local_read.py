@@ -1,0 +1,51 @@
+"""Reading the store from a command: beside a running server or without one, and always recorded."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.reader import StoreReader
+
+from ..auth.principal import Principal
+from ..auth.request_facts import RequestFacts
+from ..control.database import ControlDatabase
+from ..control.outbox import Outbox, os_actor
+from ..control.own_events import SEARCH_PURPOSE, read_event
+from ..control.tenants import Tenants
+from ..engine import Engine
+from ..filters import Filters
+from .context import CliContext
+
+
+class LocalRead:
+    """One organization's events as a command sees them."""
+
+    def __init__(self, cli: CliContext, database: ControlDatabase, tenant: str) -> None:
+        """Raises NoSuchTenant, InvalidTenant."""
+        Tenants(database).show(tenant)
+        self.root = RegionRoot(cli.data_dir)
+        self.tenant = tenant
+        self.source = StoreReader(self.root)
+        self.engine = Engine()
+        self._outbox = Outbox(database)
+
+    def record(self, action: str, details: Mapping[str, Any]) -> None:
+        """Make durable that this OS user reads; do it before anything is shown.
+
+        action: `search`, `read`, `export` or `stream`. The server takes the event into the trail.
+        """
+        person = Principal(os_actor().user_id, self.tenant, "admin", "token", "os")
+        facts = RequestFacts(None, None, f"otel-audit on {socket.gethostname()}", None, None)
+        key = Keyring(self.root.keys).key(self.tenant, SEARCH_PURPOSE)
+        event = read_event(self.tenant, person, facts, action, details, time.time_ns(), key)
+        self._outbox.put(self.tenant, event)
+
+
+def filter_details(filters: Filters) -> dict[str, Any]:
+    """What a read's event says about its filters."""
+    return {"filters": {name: list(values) for name, values in filters.chosen}}

@@ -1,0 +1,38 @@
+"""`make bench`: the promised figures, measured on real servers; the last line is JSON.
+
+`make bench ARGS=latency` runs one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench.latency import record_to_stream
+from tests.bench.queries import filter_queries
+
+BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "latency": record_to_stream,
+    "queries": filter_queries,
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benches, or all; 1 when a figure misses its bound."""
+    results: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "system": platform.platform()}}
+    for name in names or BENCHES:
+        sys.stderr.write(f"bench {name} …\n")
+        with tempfile.TemporaryDirectory(prefix="otel-audit-bench-") as folder:
+            results[name] = BENCHES[name](Path(folder))
+    print(json.dumps(results))
+    return 0 if all(result.get("ok", True) for result in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

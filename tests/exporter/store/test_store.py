@@ -1,0 +1,273 @@
+"""The store through its front door: append, restart, seal, read, expire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked
+from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.reader import StoreReader
+from otel_audit.exporter.store.retention import DEFAULT_MONTHS
+from otel_audit.exporter.store.schema import COLUMN_NAMES
+from otel_audit.exporter.store.snapshot import Snapshot, SnapshotSource
+from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.store.verify import verify_tenant
+from tests.support.rows import batch, row
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> RegionRoot:
+    return RegionRoot(tmp_path / "data")
+
+
+@pytest.fixture
+def store(root: RegionRoot) -> Iterator[Store]:
+    opened = Store(root)
+    yield opened
+    opened.close()
+
+
+def ids(source: SnapshotSource | Snapshot, tenant: str = "acme") -> list[str]:
+    snapshot = source if isinstance(source, Snapshot) else source.snapshot(tenant)
+    found = snapshot.hot["event_id"].to_pylist()
+    for ref in snapshot.files:
+        found += pq.read_table(ref.path, columns=["event_id"], partitioning=None)["event_id"].to_pylist()
+    return sorted(found)
+
+
+def seqs(source: SnapshotSource, tenant: str = "acme") -> list[int]:
+    snapshot = source.snapshot(tenant)
+    found = snapshot.hot["seq"].to_pylist()
+    for ref in snapshot.files:
+        found += pq.read_table(ref.path, columns=["seq"], partitioning=None)["seq"].to_pylist()
+    return sorted(found)
+
+
+def test_what_was_appended_is_in_the_next_snapshot(store: Store) -> None:
+    rows = [row() for _ in range(3)]
+    store.append({"acme": batch(*rows)})
+    assert ids(store) == sorted(r["event_id"] for r in rows)
+
+
+def test_a_restart_keeps_hot_rows_and_goes_on_numbering(root: RegionRoot) -> None:
+    first = Store(root)
+    first.append({"acme": batch(row(), row())})
+    first.close()
+    second = Store(root)
+    second.append({"acme": batch(row())})
+    assert seqs(second) == [1, 2, 3]
+    second.close()
+
+
+def test_sealing_moves_rows_to_files_without_doubling_or_missing_one(store: Store, root: RegionRoot) -> None:
+    for _ in range(3):
+        store.append({"acme": batch(row(), row(retention="rag")), "other": batch(row())})
+        store.seal("acme")
+    store.append({"acme": batch(row())})
+    assert seqs(store) == list(range(1, 8))
+    assert seqs(StoreReader(root)) == list(range(1, 8))
+    assert store.snapshot("acme").hot.num_rows == 1
+    assert store.snapshot("other").hot.num_rows == 3
+    folders = {path.parent.parent.name for path in root.tenant("acme").glob("retention=*/date=*/*.parquet")}
+    assert folders == {"retention=standard", "retention=rag"}
+
+
+def test_a_restart_after_sealing_reads_no_row_twice(root: RegionRoot) -> None:
+    first = Store(root)
+    first.append({"acme": batch(row(), row()), "other": batch(row())})
+    first.seal("acme")
+    first.close()
+    second = Store(root)
+    assert seqs(second) == [1, 2]
+    assert seqs(second, "other") == [1]
+    second.close()
+
+
+def test_a_repeat_changes_nothing_hot_sealed_or_after_a_restart(root: RegionRoot) -> None:
+    store = Store(root)
+    again = row()
+    store.append({"acme": batch(again, again)})
+    store.append({"acme": batch(again, row())})
+    store.seal()
+    store.append({"acme": batch(again)})
+    store.close()
+    store = Store(root)
+    store.append({"acme": batch(again)})
+    assert seqs(store) == [1, 2]
+    store.close()
+
+
+def test_a_repeat_is_found_when_its_sidecar_is_gone_or_damaged(store: Store, root: RegionRoot) -> None:
+    again = row()
+    store.append({"acme": batch(again)})
+    store.seal()
+    [sidecar] = root.index("acme").iterdir()
+    sidecar.write_bytes(b"x")
+    store.append({"acme": batch(again)})
+    assert seqs(store) == [1]
+
+
+def test_the_same_id_with_other_content_is_kept_and_flagged(store: Store) -> None:
+    first = row()
+    other = first | {"message": "something else", "content_digest": "f" * 32}
+    store.append({"acme": batch(first)})
+    store.seal()
+    store.append({"acme": batch(other)})
+    store.append({"acme": batch(other)})
+    snapshot = store.snapshot("acme")
+    assert snapshot.hot["flags"].to_pylist() == [["id_conflict"]]
+    assert ids(snapshot) == [first["event_id"]] * 2
+
+
+def test_the_second_writer_is_refused_with_a_hint(store: Store, root: RegionRoot) -> None:
+    with pytest.raises(StoreLocked) as refusal:
+        Store(root)
+    assert "--data-dir" in refusal.value.hint
+
+
+def test_a_segment_leaves_the_log_only_when_all_its_rows_are_in_files(store: Store, root: RegionRoot) -> None:
+    store.append({"acme": batch(row()), "other": batch(row())})
+    store.seal("acme")
+    store.wal.roll()
+    store.seal("acme")
+    assert len(store.wal.segments()) == 2
+    store.seal()
+    assert len(store.wal.segments()) == 1
+    assert seqs(StoreReader(root), "other") == [1]
+
+
+def test_a_reader_at_an_earlier_position_does_not_see_later_rows(store: Store) -> None:
+    store.append({"acme": batch(row())})
+    position = store.snapshot("acme").position
+    store.append({"acme": batch(row())})
+    assert store.snapshot("acme", as_of=position).hot["seq"].to_pylist() == [1]
+
+
+def test_the_order_of_columns_in_a_file_is_the_contract(store: Store, root: RegionRoot) -> None:
+    store.append({"acme": batch(row())})
+    store.seal()
+    [path] = root.tenant("acme").glob("retention=*/date=*/*.parquet")
+    schema = pq.read_schema(path)
+    assert tuple(schema.names) == COLUMN_NAMES
+    assert schema.metadata[b"otel_audit.schema_version"] == b"1"
+
+
+def test_any_engine_reads_the_folder_as_one_table(store: Store, root: RegionRoot) -> None:
+    store.append({"a1": batch(row(), row(retention="rag")), "a01": batch(row())})
+    store.seal()
+    table = pq.read_table(root.store)
+    assert sorted(table["tenant"].to_pylist()) == ["a01", "a1", "a1"]
+    counted = duckdb.sql(
+        f"SELECT tenant, retention, count(*) FROM read_parquet('{root.store}/*/*/*/*.parquet', "
+        "hive_partitioning = true, hive_types_autocast = false) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    assert counted == [("a01", "standard", 1), ("a1", "rag", 1), ("a1", "standard", 1)]
+
+
+@pytest.mark.parametrize(
+    ("retention", "day", "last_day_kept"),
+    [
+        ("standard", "2026-05-10", "2026-11-10"),
+        ("rag", "2026-05-10", "2026-08-10"),
+        ("standard", "2026-08-31", "2027-02-28"),
+        ("rag", "2026-11-30", "2027-02-28"),
+        ("standard", "2027-08-29", "2028-02-29"),
+    ],
+)
+def test_a_partition_goes_the_day_after_its_period_and_not_before(
+    store: Store, root: RegionRoot, retention: str, day: str, last_day_kept: str
+) -> None:
+    moment = datetime.fromisoformat(day).replace(hour=23, minute=59, tzinfo=UTC)
+    store.append({"acme": batch(row(time=moment, retention=retention))})
+    last = datetime.fromisoformat(last_day_kept).replace(tzinfo=UTC)
+
+    def run(now: datetime, dry_run: bool = False) -> int:
+        months = lambda tenant, at: DEFAULT_MONTHS  # noqa: E731
+        return len(store.run_retention(months, now=now, actor="test", dry_run=dry_run))
+
+    assert run(last + timedelta(hours=23, minutes=59, seconds=59)) == 0
+    assert run(last + timedelta(days=1), dry_run=True) == 1
+    assert len(ids(store)) == 1
+    assert run(last + timedelta(days=1)) == 1
+    assert ids(store) == []
+    assert not list(root.tenant("acme").glob("retention=*/date=*"))
+    assert verify_tenant(root, "acme").problems == []
+
+
+def test_what_retention_deleted_stays_deleted_after_a_crash_before_the_unlink(root: RegionRoot) -> None:
+    store = Store(root)
+    store.append({"acme": batch(row())})
+    store.seal()
+    [path] = root.tenant("acme").glob("retention=*/date=*/*.parquet")
+    data = path.read_bytes()
+    store.run_retention(lambda *_: DEFAULT_MONTHS, now=datetime(2028, 1, 1, tzinfo=UTC), actor="test")
+    store.close()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    store = Store(root)
+    assert ids(store) == []
+    assert not path.exists()
+    store.close()
+
+
+def test_a_file_without_a_manifest_entry_is_written_again_from_the_log(root: RegionRoot) -> None:
+    store = Store(root)
+    rows = [row(), row()]
+    store.append({"acme": batch(*rows)})
+    store.seal("acme")
+    [entry] = root.ledger("acme").glob("*/*.json")
+    store.close()
+    entry.unlink()  # as if the crash had come between file and entry; the active segment is still there
+    store = Store(root)
+    assert ids(store) == sorted(r["event_id"] for r in rows)
+    store.seal()
+    assert verify_tenant(root, "acme").problems == []
+    store.close()
+
+
+def test_verify_finds_a_changed_row_a_missing_file_and_a_foreign_one(store: Store, root: RegionRoot) -> None:
+    store.append({"acme": batch(row())})
+    store.seal()
+    store.append({"acme": batch(row())})
+    store.seal()
+    first, second = sorted(root.tenant("acme").glob("retention=*/date=*/*.parquet"))
+    assert verify_tenant(root, "acme").problems == []
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    second.unlink()
+    problems = " ".join(verify_tenant(root, "acme").problems)
+    assert f"{first.name}: its SHA-256 differs" in problems
+    assert f"{second.name}: the file is missing" in problems
+    damaged = store.snapshot("acme").damaged
+    assert {d.file for d in damaged} == {first.name, second.name}
+
+
+def test_an_edited_manifest_entry_breaks_the_chain(root: RegionRoot) -> None:
+    store = Store(root)
+    for _ in range(2):
+        store.append({"acme": batch(row())})
+        store.seal()
+    store.close()
+    entry = min(root.ledger("acme").glob("*/*.json"))
+    data = json.loads(entry.read_text())
+    data["add"][0]["sha256"] = "0" * 64
+    entry.write_text(json.dumps(data, indent=1, sort_keys=True))
+    assert "does not follow" in verify_tenant(root, "acme").problems[0]
+    with pytest.raises(ManifestBroken):
+        Store(root)
+
+
+@pytest.mark.parametrize("tenant", ["", "*", "../x", "a/../b", "007", "A", "a" * 64, "a b", "ä", "a\n"])
+def test_nothing_but_a_tenant_id_reaches_a_path(store: Store, tenant: str) -> None:
+    with pytest.raises(InvalidTenant):
+        store.append({tenant: batch(row())})
+    with pytest.raises(InvalidTenant):
+        store.snapshot(tenant)
