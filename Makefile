@@ -10,7 +10,7 @@ demo:
 
 test:
 	@tools/setup test
-	@$(BIN)/python -m pytest $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 lint:
 	@tools/setup lint

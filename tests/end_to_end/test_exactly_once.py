@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import random
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_audit.instrumentation.ids import uuid7
 from tests.support.api_client import admin, tenant_with_key
-from tests.support.node import js_client_dir, node
+from tests.support.node import js_send
 from tests.support.otlp_client import post, record, request
 from tests.support.process import Serve, find_bytes, run
 
@@ -54,27 +53,6 @@ def send_with_python_sdk(exporter: HttpExporter | GrpcExporter, count: int) -> l
     return ids
 
 
-def send_with_js_sdk(protocol: str, endpoint: str, key: str, count: int) -> None:
-    subprocess.run(
-        [
-            node(),
-            "send.mjs",
-            "--protocol",
-            protocol,
-            "--endpoint",
-            endpoint,
-            "--key",
-            key,
-            "--count",
-            str(count),
-        ],
-        cwd=js_client_dir(),
-        check=True,
-        timeout=240,
-        stdout=subprocess.DEVNULL,
-    )
-
-
 @pytest.mark.node
 def test_ten_thousand_events_of_two_independent_clients_are_each_found_once(tmp_path: Path) -> None:
     with Serve(tmp_path / "data") as server:
@@ -83,9 +61,9 @@ def test_ten_thousand_events_of_two_independent_clients_are_each_found_once(tmp_
         http, grpc = server.url("", "otlp_http"), server.url("", "otlp_grpc")
         ids = send_with_python_sdk(HttpExporter(endpoint=f"{http}/v1/logs", headers=headers), 2_500)
         ids += send_with_python_sdk(GrpcExporter(endpoint=grpc, headers=headers, insecure=True), 2_500)
-        send_with_js_sdk("http/protobuf", http, key, 1_700)
-        send_with_js_sdk("http/json", http, key, 1_700)
-        send_with_js_sdk("grpc", grpc, key, 1_600)
+        js_send("http/protobuf", http, key, 1_700)
+        js_send("http/json", http, key, 1_700)
+        js_send("grpc", grpc, key, 1_600)
         api = admin(server)
 
         events = api.all_events(service=["python-client", "js-client"])

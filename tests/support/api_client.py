@@ -16,6 +16,7 @@ class Api:
         self.http = httpx.Client(
             base_url=server.url(), headers={"authorization": f"Bearer {token}"}, timeout=60
         )
+        server.clients.append(self.http)
         self.prefix = f"/api/v1/orgs/{org}"
 
     def get(self, path: str, **query: Any) -> Any:

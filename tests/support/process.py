@@ -52,6 +52,8 @@ class Serve:
         self.log = data_dir.parent / f"{data_dir.name}-serve.log"
         self.addresses: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
+        # Clients that talk to it, closed with it.
+        self.clients: list[Any] = []
 
     def start(self, ports: dict[str, str] | None = None) -> Serve:
         """Start and wait for the ready line. ports: addresses to take again after a stop."""
@@ -98,6 +100,8 @@ class Serve:
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
+        for client in self.clients:
+            client.close()
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -46,8 +46,8 @@ class FilterError(AuditError):
     """A filter that cannot be used. parameter and value as given; allowed: what would have been."""
 
     def __init__(self, parameter: str, value: str, problem: str, *, allowed: str = "") -> None:
-        shown = value if len(value) <= 80 else value[:80] + "…"
-        super().__init__(f"{parameter}={shown!r}: {problem}", hint=allowed and f"allowed: {allowed}")
+        # The value is not repeated: people paste secrets into search boxes, and errors end up in logs.
+        super().__init__(f"{parameter}: {problem}", hint=allowed and f"allowed: {allowed}")
         self.parameter = parameter
         self.value = value
         self.allowed = allowed
