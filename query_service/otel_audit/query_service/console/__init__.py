@@ -1,0 +1,1 @@
+"""The console: server-rendered pages for people. docs/console.md describes them."""

@@ -1,0 +1,1 @@
+"""Turns events and counts into what the templates show. Pure functions: no requests, no queries."""
