@@ -1,0 +1,127 @@
+"""The one-thread core of the writer: a group of frames in, durable positions out.
+
+Fault table: docs/wal-format.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+
+from .durable import Durable
+from .errors import WalClosed, WalError, WalFailed
+from .files import FileSystem
+from .format import FIRST, Position, record_bytes
+from .recovery import Recovered
+from .segment import ActiveSegment, segment_path
+
+
+class Committer:
+    """Owns the active segment and the folder. `commit` and `roll` are the WAL thread's alone."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: Path,
+        folder_descriptor: int,
+        recovered: Recovered,
+        segment_bytes_max: int,
+    ) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._folder_descriptor = folder_descriptor
+        self._segment_bytes_max = segment_bytes_max
+        self._active: ActiveSegment = recovered.active
+        self._next_index = recovered.next_index
+        self._publisher = recovered.publisher
+        # Guarded by the lock: removals come from other threads, and the folder must not close under them.
+        self._names = threading.Lock()
+        self._segments = list(recovered.segments)
+        self._is_closed = False
+        # Replaced whole, so that other threads read it without a lock.
+        self.durable = recovered.active.position
+
+    def segments(self) -> list[int]:
+        """Numbers of the segments that exist, ascending; the last one is active."""
+        with self._names:
+            return list(self._segments)
+
+    def commit(self, frames: list[bytes]) -> list[Position]:
+        """Write, sync and publish the frames, and return where each ends.
+
+        Raises OSError with the log unchanged, WalFailed.
+        """
+        size = sum(record_bytes(len(frame)) for frame in frames)
+        if self._active.end + size > self._segment_bytes_max:
+            self.roll()
+        positions = self._active.write(self._next_index, frames)
+        self._active.sync(positions[-1].offset)
+        self._next_index += len(frames)
+        self._publish()
+        return positions
+
+    def roll(self) -> Position:
+        """Make the next segment durable, then seal the active one unless it is empty; return the new end.
+
+        Raises OSError with the log unchanged, WalFailed.
+        """
+        if self._active.end == FIRST:
+            return self._active.position
+        following = ActiveSegment.create(
+            self._fs,
+            self._directory,
+            self._folder_descriptor,
+            number=self._active.number + 1,
+            first_index=self._next_index,
+            previous=self._active.position,
+        )
+        sealed, self._active = self._active, following
+        sealed.seal()
+        with self._names:
+            self._segments.append(following.number)
+        self._publish()
+        return following.position
+
+    def _publish(self) -> None:
+        durable = Durable(self._active.position, self._next_index)
+        try:
+            self._publisher.publish(durable)
+        except OSError as error:
+            # The records are in the log, so they cannot be refused, and unseen they must not be acknowledged.
+            raise WalFailed(
+                f"the write-ahead log could not publish its durable offset: {error.strerror}",
+                hint="check the disk of the data directory, then restart",
+            ) from error
+        self.durable = durable.position
+
+    def remove(self, segment: int) -> None:
+        """Delete a sealed segment and make that durable; one that is gone already is fine. Any thread."""
+        with self._names:
+            if self._is_closed:
+                raise WalClosed("the write-ahead log is closed", hint="open it to remove segments")
+            if segment >= self._segments[-1]:
+                raise WalError(f"segment {segment} is active", hint="roll the log first")
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.unlink(segment_path(self._directory, segment))
+                self._segments = [number for number in self._segments if number != segment]
+                self._fs.sync_folder(self._folder_descriptor)
+            except OSError as error:
+                raise WalError(
+                    f"segment {segment} could not be removed: {error.strerror}",
+                    hint="it is removed after the next restart",
+                ) from error
+
+    def close(self, *, failed: bool) -> None:
+        """Close everything and give up the lock. failed: leave the files exactly as they are."""
+        if failed:
+            self._active.close()
+        else:
+            self._active.seal()
+        with contextlib.suppress(OSError):
+            self._publisher.close()
+        with self._names, contextlib.suppress(OSError):
+            self._is_closed = True
+            # Last: it holds the lock.
+            self._fs.close(self._folder_descriptor)

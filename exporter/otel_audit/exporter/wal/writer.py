@@ -1,0 +1,315 @@
+"""The writer of the log: many threads submit frames, one thread makes them durable in groups.
+
+Format, fault table and recovery: docs/wal-format.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple
+
+from .committer import Committer
+from .errors import FrameRefused, WalClosed, WalFailed, WalFull, WalLocked, translate
+from .files import OS, READ, FileSystem, sync_folder_or_fail
+from .format import FIRST, FRAME_BYTES_MAX, Position, record_bytes
+from .reader import read_segments
+from .recovery import Recovery, recover
+
+# A segment is read whole into memory and is what is deleted at once: small enough for both.
+SEGMENT_BYTES_MAX: Final = 64 << 20
+# One commit stays in the tens of milliseconds on a plain disk.
+COMMIT_BYTES_MAX: Final = 4 << 20
+# About a second of a plain disk's writing; beyond it waiting only hides that the disk is too slow.
+QUEUE_BYTES_MAX: Final = 64 << 20
+# A commit takes far less; longer means the disk hangs, and what is left replays or is sent again.
+CLOSE_S_MAX: Final = 30.0
+
+OnDurable = Callable[[Position], None]
+
+
+class _Entry(NamedTuple):
+    """A frame on its way, or with frame None the wish for a new segment."""
+
+    frame: bytes | None
+    on_durable: OnDurable | None
+    future: Future[Position]
+
+    @property
+    def bytes(self) -> int:
+        return record_bytes(len(self.frame)) if self.frame is not None else 0
+
+
+class Wal:
+    """A write-ahead log, open for writing. Thread-safe; open it with `Wal.open`."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        recovery: Recovery,
+        replay: Callable[[], Iterator[tuple[Position, bytes]]],
+        *,
+        group_bytes_max: int,
+        commit_delay_s_max: float,
+        queue_bytes_max: int,
+    ) -> None:
+        self._committer = committer
+        self._recovery = recovery
+        self._replay = replay
+        self._group_bytes_max = group_bytes_max
+        self._commit_delay_s_max = commit_delay_s_max
+        self._queue_bytes_max = queue_bytes_max
+        # Guarded by the condition.
+        self._changed = threading.Condition()
+        self._queue: deque[_Entry] = deque()
+        self._queued_bytes = 0
+        self._closing = False
+        self._stopped: WalFailed | WalClosed | None = None
+        self._thread = threading.Thread(target=self._run, name="otel-audit-wal", daemon=True)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        fs: FileSystem = OS,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        commit_bytes_max: int = COMMIT_BYTES_MAX,
+        commit_delay_s_max: float = 0.0,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
+    ) -> Wal:
+        """Recover the log in `directory` (made when missing, its parent must exist) and start writing.
+
+        commit_delay_s_max: how long a commit may wait for company; 0 takes what is queued.
+        Raises WalLocked, WalFull (disk), WalFailed, NewerWal; then nothing that was acknowledged is lost
+        and opening may be tried again.
+        """
+        with contextlib.ExitStack() as on_error:
+            try:
+                fs.make_folder(directory)
+                folder = fs.open(directory, READ)
+                on_error.callback(fs.close, folder)
+                fs.lock(folder)
+                _sync_parent(fs, directory)
+                recovered = recover(fs, directory, folder)
+            except BlockingIOError as error:
+                raise WalLocked(
+                    f"the write-ahead log in {directory} is open in another process",
+                    hint="only one server may run on a data directory; stop the other one",
+                ) from error
+            except OSError as error:
+                raise translate(error, "be opened") from error
+            on_error.pop_all()
+        end, numbers = recovered.active.position, list(recovered.segments)
+        wal = cls(
+            Committer(fs, directory, folder, recovered, segment_bytes_max),
+            recovered.recovery,
+            lambda: read_segments(fs, directory, numbers, end),
+            group_bytes_max=min(commit_bytes_max, segment_bytes_max - FIRST),
+            commit_delay_s_max=commit_delay_s_max,
+            queue_bytes_max=queue_bytes_max,
+        )
+        wal._thread.start()
+        return wal
+
+    @property
+    def durable(self) -> Position:
+        """Everything before this position is on disk and visible to readers."""
+        return self._committer.durable
+
+    @property
+    def recovery(self) -> Recovery:
+        """What opening the log found."""
+        return self._recovery
+
+    @property
+    def failure(self) -> WalFailed | None:
+        """Why the log takes nothing any more, None while it does or was closed in order."""
+        with self._changed:
+            return self._stopped if isinstance(self._stopped, WalFailed) else None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes submitted and not yet durable, at most `queue_bytes_max` and one frame."""
+        with self._changed:
+            return self._queued_bytes
+
+    def segments(self) -> list[int]:
+        """Numbers of the segments that exist, ascending; the last one is active."""
+        return self._committer.segments()
+
+    def replay(self) -> Iterator[tuple[Position, bytes]]:
+        """The records that were in the log when it was opened, in order, each durable and checked.
+
+        Raises SegmentVanished when a segment was removed before it was read, WalDamaged.
+        """
+        return self._replay()
+
+    def append(self, frame: bytes) -> Position:
+        """Make one frame durable and return the position after it.
+
+        frame: 1 byte to 32 MiB, already redacted. Returns after the fsync that covers it.
+        Raises WalFull, WalFailed, WalClosed, FrameRefused.
+        """
+        return self.submit(frame).result()
+
+    def submit(self, frame: bytes, on_durable: OnDurable | None = None) -> Future[Position]:
+        """Queue one frame; frames enter the log in the order of these calls.
+
+        on_durable runs on the WAL thread, in that order, after the fsync and before the future resolves; it
+        must be quick. An error of its own becomes the future's: the frame stays in the log all the same.
+        Raises WalFull (queue), WalFailed, WalClosed, FrameRefused; the future may hold WalFull (disk),
+        WalFailed, WalClosed.
+        """
+        if not 0 < len(frame) <= FRAME_BYTES_MAX:
+            raise FrameRefused(
+                f"a frame of {len(frame)} bytes cannot be a record (1 to {FRAME_BYTES_MAX})",
+                hint="split the batch",
+            )
+        return self._enqueue(_Entry(frame, on_durable, Future()))
+
+    def roll(self) -> int:
+        """Seal the active segment unless it is empty; return the number of the active one.
+
+        Raises WalFull (the segment stays active), WalFailed, WalClosed.
+        """
+        return self._enqueue(_Entry(None, None, Future())).result().segment
+
+    def remove(self, segment: int) -> None:
+        """Delete a sealed segment whose records are durable elsewhere; one that is gone already is fine.
+
+        Raises WalError for the active segment or when the file system refuses, WalClosed.
+        """
+        self._committer.remove(segment)
+
+    def close(self) -> None:
+        """Write what is queued, for at most 30 s, and close. Safe to call again."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(CLOSE_S_MAX)
+
+    def __enter__(self) -> Wal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enqueue(self, entry: _Entry) -> Future[Position]:
+        # Submitted frames are written even when nobody waits for them: a cancelled future would lie.
+        entry.future.set_running_or_notify_cancel()
+        with self._changed:
+            if self._stopped is not None:
+                raise _afresh(self._stopped)
+            if self._closing:
+                raise _closed()
+            if self._queued_bytes and self._queued_bytes + entry.bytes > self._queue_bytes_max:
+                raise WalFull(
+                    f"{self._queued_bytes} bytes wait for the write-ahead log",
+                    cause="queue",
+                    hint="the disk is slower than what arrives; clients retry",
+                )
+            self._queue.append(entry)
+            self._queued_bytes += entry.bytes
+            self._changed.notify_all()
+        return entry.future
+
+    def _run(self) -> None:
+        reason: WalFailed | WalClosed = WalFailed(
+            "the write-ahead log's thread ended unexpectedly", hint="report the traceback above, then restart"
+        )
+        batch: list[_Entry] = []
+        try:
+            while batch := self._take():
+                self._commit(batch)
+            reason = _closed()
+        except WalFailed as failure:
+            reason = failure
+        finally:
+            self._stop(reason, batch)
+
+    def _take(self) -> list[_Entry]:
+        """Wait for entries and take the next group: one wish to roll, or frames up to the group's bytes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            if self._commit_delay_s_max > 0 and not self._closing:
+                self._changed.wait_for(
+                    lambda: self._queued_bytes >= self._group_bytes_max or self._closing,
+                    self._commit_delay_s_max,
+                )
+            batch: list[_Entry] = []
+            size = 0
+            while self._queue:
+                entry = self._queue[0]
+                size += entry.bytes
+                alone = entry.frame is None or size > self._group_bytes_max
+                if batch and alone:
+                    break
+                batch.append(self._queue.popleft())
+                if alone:
+                    break
+            return batch
+
+    def _commit(self, batch: list[_Entry]) -> None:
+        """Make a group durable and tell everybody, or refuse it. Raises WalFailed."""
+        frames = [entry.frame for entry in batch if entry.frame is not None]
+        try:
+            positions = self._committer.commit(frames) if frames else [self._committer.roll()]
+        except OSError as error:
+            refusals = [translate(error, "be written") for _ in batch]
+            if isinstance(refusals[0], WalFailed):
+                raise refusals[0] from error
+            self._release(batch)
+            for entry, refusal in zip(batch, refusals, strict=True):
+                entry.future.set_exception(refusal)
+            return
+        # Before anybody is told: who was just answered finds room for the next frame.
+        self._release(batch)
+        for entry, position in zip(batch, positions, strict=True):
+            try:
+                if entry.on_durable is not None:
+                    entry.on_durable(position)
+            except Exception as error:  # noqa: BLE001  one subscriber's error must not stop the log
+                entry.future.set_exception(error)
+            else:
+                entry.future.set_result(position)
+
+    def _release(self, batch: list[_Entry]) -> None:
+        with self._changed:
+            self._queued_bytes -= sum(entry.bytes for entry in batch)
+
+    def _stop(self, reason: WalFailed | WalClosed, batch: list[_Entry]) -> None:
+        with self._changed:
+            self._stopped = reason
+            left = [*batch, *self._queue]
+            self._queue.clear()
+            self._queued_bytes = 0
+        # Before anybody is told: who hears of it may open the log anew.
+        self._committer.close(failed=isinstance(reason, WalFailed))
+        for entry in left:
+            if not entry.future.done():
+                entry.future.set_exception(_afresh(reason))
+
+
+def _sync_parent(fs: FileSystem, directory: Path) -> None:
+    parent = fs.open(directory.parent, READ)
+    try:
+        sync_folder_or_fail(fs, parent)
+    finally:
+        fs.close(parent)
+
+
+def _closed() -> WalClosed:
+    return WalClosed("the write-ahead log is closed", hint="the service is stopping; send again")
+
+
+def _afresh(error: WalFailed | WalClosed) -> WalFailed | WalClosed:
+    """A copy to raise: raising one object again and again would grow its traceback for ever."""
+    return type(error)(error.message, hint=error.hint)

@@ -1,0 +1,33 @@
+"""Frames that can be told apart, and what a log gives back."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from otel_audit.exporter.wal.files import FileSystem
+from otel_audit.exporter.wal.writer import Wal
+from tests.support.wal_files import FastFiles
+
+LONG = os.environ.get("FAULTS") == "long"
+FAST: FileSystem = FastFiles()
+
+
+def frame(number: int, size: int = 100) -> bytes:
+    """A frame of `size` bytes that says its number; other bytes for every number."""
+    name = f"frame {number};".encode()
+    return name + random.Random(number).randbytes(max(0, size - len(name)))
+
+
+def recovered(directory: Path, fs: FileSystem = FAST) -> list[bytes]:
+    """Open the log, return every frame in it in order, close it."""
+    with Wal.open(directory, fs=fs) as wal:
+        return [payload for _, payload in wal.replay()]
+
+
+def filled(directory: Path, frames: list[bytes], *, segment_bytes_max: int = 64 << 20) -> None:
+    """Write a log and close it."""
+    with Wal.open(directory, fs=FAST, segment_bytes_max=segment_bytes_max) as wal:
+        for item in frames:
+            wal.append(item)
