@@ -18,6 +18,8 @@ _RATE: Final = re.compile(r"([1-9][0-9]{0,5})/([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 # How long a client should wait for a running export of its neighbour to end.
 _BUSY_RETRY_S: Final = 5.0
+# An export that runs for longer than a day has no reader any more.
+_RUNNING_MAX_S: Final = 86_400
 
 
 class ExportLimited(AuditError):
@@ -70,13 +72,15 @@ class ExportLimiter:
         count, period_s = parse_rate(rate)
         with self._lock:
             now = self._now()
-            counted = [e for e in self._log.recent(org, now - period_s) if e.outcome in (None, "done")]
-            if sum(export.outcome is None for export in counted) >= AT_ONCE_MAX:
+            begun = self._log.recent(org, now - max(period_s, _RUNNING_MAX_S))
+            if sum(export.outcome is None for export in begun) >= AT_ONCE_MAX:
                 raise ExportLimited(
                     f"{AT_ONCE_MAX} exports of this organization are running",
                     hint="wait until one of them is done",
                     retry_after_s=_BUSY_RETRY_S,
                 )
+            since = now - period_s
+            counted = [e for e in begun if e.outcome in (None, "done") and e.started_at > since]
             if len(counted) >= count:
                 # The window moves on when the oldest of the last `count` leaves it.
                 free_at = sorted(export.started_at for export in counted)[-count] + period_s

@@ -16,7 +16,9 @@ from otel_audit.exporter.store.schema import COLUMNS, JSON_COLUMNS, VIEW
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 # What a spreadsheet takes for a formula, full-width forms included, or trims before it looks.
 FORMULA_STARTS: Final = "=+-@\t\r\n＝＋－＠"
-_CODES: Final = ", ".join(str(ord(character)) for character in FORMULA_STARTS)
+# A quote after a comma and before another character than a quote opens a cell: within a cell they come in
+# pairs. So one look at the whole record finds the cells to guard, at a tenth of the price of one a cell.
+_GUARD: Final = "',\"([=+@\\t\\r\\n＝＋－＠-])'"
 
 CSV_HEADER: Final = ",".join(column.name for column in COLUMNS).encode() + b"\r\n"
 
@@ -32,13 +34,13 @@ def _csv_cell(name: str, kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return _time(name)
     if pa.types.is_list(kind):
-        text = f"replace(to_json({name})::VARCHAR, '\"', '\"\"')"
-        return f"CASE WHEN {name} IS NOT NULL THEN concat('\"', {text}, '\"') END"
-    # All of these characters sort before A or from the full-width plus on, which is quick to see.
-    formula = f"({name} < 'A' OR {name} >= '＋') AND ascii({name}) IN ({_CODES})"
-    opening = f"CASE WHEN {name} IS NULL THEN '' WHEN {formula} THEN '\"''' ELSE '\"' END"
-    text = f"CASE WHEN contains({name}, '\"') THEN replace({name}, '\"', '\"\"') ELSE {name} END"
-    return f"{opening}, {text}, CASE WHEN {name} IS NOT NULL THEN '\"' END"
+        return _quoted(f"to_json({name})::VARCHAR")
+    return _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    # A null stays null in `||`, and `concat` writes nothing for it.
+    return f"'\"' || replace({text}, '\"', '\"\"') || '\"'"
 
 
 def _json_value(name: str, kind: pa.DataType) -> str:
@@ -57,7 +59,8 @@ def _json_value(name: str, kind: pa.DataType) -> str:
 
 
 _CELLS: Final = ", ',', ".join(_csv_cell(column.name, column.type) for column in COLUMNS)
-CSV_RECORD: Final = f"concat({_CELLS}, chr(13), chr(10))"
+_GUARDED: Final = f"substr(regexp_replace(concat(',', {_CELLS}), {_GUARD}, ',\"''\\1', 'g'), 2)"
+CSV_RECORD: Final = f"concat({_GUARDED}, chr(13), chr(10))"
 
 _MEMBERS: Final = ", ',', ".join(f"'\"{each.name}\":', {_json_value(each.name, each.type)}" for each in VIEW)
 JSON_LINE: Final = f"concat('{{', {_MEMBERS}, '}}', chr(10))"
