@@ -27,7 +27,9 @@ def record_to_stream(folder: Path) -> dict[str, Any]:
         api = admin(server)
         url = f"ws://{server.addresses['http']}{api.prefix}/stream?action=bench_event"
         headers = {"authorization": api.http.headers["authorization"]}
-        audit.configure(endpoint=server.url("", "otlp_http"), key=key, service_name="bench", schedule_delay_ms=1)
+        audit.configure(
+            endpoint=server.url("", "otlp_http"), key=key, service_name="bench", schedule_delay_ms=1
+        )
         with connect(url, additional_headers=headers) as stream:
             seen: dict[str, float] = {}
             reader = threading.Thread(target=_read, args=(stream, seen), daemon=True)

@@ -53,7 +53,9 @@ def fill(data_dir: Path) -> tuple[list[str], int, int]:
     step = timedelta(days=DAYS) * SEAL_ROWS / EVENTS
     users: set[str] = set()
     for number in range(EVENTS // SEAL_ROWS):
-        rows = event_rows(SEAL_ROWS, start=start + number * step, end=start + (number + 1) * step, seed=number).select(ROW.names)
+        rows = event_rows(
+            SEAL_ROWS, start=start + number * step, end=start + (number + 1) * step, seed=number
+        ).select(ROW.names)
         users.update(rows["user_email"].slice(0, 50).drop_null().to_pylist())
         store.append({"acme": rows.combine_chunks().to_batches()[0]})
         store.seal()

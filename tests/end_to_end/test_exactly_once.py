@@ -82,7 +82,7 @@ def test_ten_thousand_events_of_two_independent_clients_are_each_found_once(tmp_
         assert Counter(row["event_id"] for row in rows) == Counter(event["event_id"] for event in events)
 
         run(server.data_dir, "files", "--tenant", "acme", "--seal")
-        found = duckdb.sql(
+        found = duckdb.execute(
             "SELECT count(*), count(DISTINCT event_id) FROM "
             f"read_parquet('{server.data_dir}/store/tenant=acme/*/*/*.parquet', hive_partitioning = true) "
             "WHERE service_name IN ('python-client', 'js-client')"

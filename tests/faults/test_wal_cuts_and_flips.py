@@ -10,7 +10,9 @@ from otel_audit.exporter.wal import Position, Recovery, Wal, read_durable
 from otel_audit.exporter.wal.durable import Durable
 from otel_audit.exporter.wal.format import FIRST, Gap, Header, scan
 from otel_audit.exporter.wal.survey import survey_last
-from tests.support.wal_frames import FAST, LONG, filled, frame, recovered
+from tests.support.wal_frames import FAST, LONG, TIMEOUT_S, filled, frame, recovered
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 RECORD_BYTES = 65_536 if LONG else 4_096
 # Every byte goes through the reading of a restart; the short run starts a whole log for some of them only.

@@ -7,8 +7,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from otel_audit.exporter.wal import Wal, read_durable
-from tests.support.wal_frames import LONG
+from tests.support.wal_frames import LONG, TIMEOUT_S
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 CYCLES = 2000 if LONG else 10
 VICTIM = Path(__file__).parents[1] / "support" / "wal_victim.py"

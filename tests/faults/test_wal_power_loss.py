@@ -3,9 +3,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from otel_audit.exporter.wal import Wal, WalFailed
 from tests.support.wal_files import PowerLossFiles
-from tests.support.wal_frames import LONG, frame, recovered
+from tests.support.wal_frames import LONG, TIMEOUT_S, frame, recovered
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 ROUNDS = 200 if LONG else 4
 FRAMES = 14

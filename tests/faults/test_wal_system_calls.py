@@ -9,7 +9,9 @@ import pytest
 from otel_audit.exporter.wal import Wal, WalFailed, WalFull, read_durable
 from otel_audit.exporter.wal.errors import WalError
 from tests.support.wal_files import FaultyFiles
-from tests.support.wal_frames import FAST, LONG, frame, recovered
+from tests.support.wal_frames import FAST, LONG, TIMEOUT_S, frame, recovered
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 FRAMES = 40 if LONG else 6
 

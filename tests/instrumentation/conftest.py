@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.support.otlp_sink import OtlpSink, http_sink
 
 from otel_audit.instrumentation import audit
+from tests.support.otlp_sink import OtlpSink, http_sink
 
 
 @pytest.fixture(autouse=True)

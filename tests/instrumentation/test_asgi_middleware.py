@@ -18,8 +18,6 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.support.asgi_server import served
-from tests.support.otlp_sink import OtlpSink, attributes_of
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -28,6 +26,8 @@ from otel_audit.instrumentation.config import InvalidConfig
 from otel_audit.instrumentation.ids import canonical_uuid, uuid7
 from otel_audit.instrumentation.plugins.request import client_address_of, parse_networks
 from otel_audit.instrumentation.testing import capture
+from tests.support.asgi_server import served
+from tests.support.otlp_sink import OtlpSink, attributes_of
 
 
 async def read(request: Request) -> JSONResponse:

@@ -18,13 +18,13 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from tests.support.otlp_sink import OtlpSink, attributes_of, grpc_sink
 
 from otel_audit.exporter import otlp
 from otel_audit.exporter.otlp import PrivateProvider, QueueFull, ShippingProcessor
 from otel_audit.instrumentation import audit
 from otel_audit.instrumentation.config import ExporterConfig
 from otel_audit.instrumentation.ids import uuid7
+from tests.support.otlp_sink import OtlpSink, attributes_of, grpc_sink
 
 Configure = Callable[..., None]
 

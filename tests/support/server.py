@@ -64,18 +64,11 @@ class QueryServer:
         return self
 
     def stop(self) -> None:
-        import time as T
-
-        t = T.time()
         self._server.should_exit = True
         self._thread.join(START_TIMEOUT_S)
-        print("joined", T.time() - t)
         self.services.engine.close()
-        print("engine", T.time() - t)
         self.core.self_audit.stop()
-        print("sa", T.time() - t)
         self.core.close()
-        print("core", T.time() - t)
 
     def url(self, path: str = "", scheme: str = "http") -> str:
         return f"{scheme}://{self.address}{path}"

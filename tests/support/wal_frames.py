@@ -11,6 +11,8 @@ from otel_audit.exporter.wal.writer import Wal
 from tests.support.wal_files import FastFiles
 
 LONG = os.environ.get("FAULTS") == "long"
+# The long run takes minutes for one test.
+TIMEOUT_S = 7200 if LONG else 120
 FAST: FileSystem = FastFiles()
 
 

@@ -164,7 +164,7 @@ def test_any_engine_reads_the_folder_as_one_table(store: Store, root: RegionRoot
     store.seal()
     table = pq.read_table(root.store)
     assert sorted(table["tenant"].to_pylist()) == ["a01", "a1", "a1"]
-    counted = duckdb.sql(
+    counted = duckdb.execute(
         f"SELECT tenant, retention, count(*) FROM read_parquet('{root.store}/*/*/*/*.parquet', "
         "hive_partitioning = true, hive_types_autocast = false) GROUP BY ALL ORDER BY ALL"
     ).fetchall()

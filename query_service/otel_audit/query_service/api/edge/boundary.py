@@ -92,7 +92,7 @@ async def _refuse(problem: Problem, request_id: str, scope: Scope, receive: Rece
         return
     await problem_response(problem, request_id)(scope, receive, send)
     if scope["type"] == "websocket":
-        # uvicorn takes a refused handshake for a forgotten one, and logs an error, until its transport closed.
+        # Until its transport is closed uvicorn takes a refused handshake for a forgotten one and logs that.
         await anyio.sleep(_CLOSING_S)
 
 

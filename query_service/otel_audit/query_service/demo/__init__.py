@@ -1,0 +1,1 @@
+"""`otel-audit demo`: the real service, a small audited app and people who use it."""

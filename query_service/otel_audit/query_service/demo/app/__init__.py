@@ -1,0 +1,1 @@
+"""Quire: a small document question-answering product, audited as any other app would be."""

@@ -1,0 +1,1 @@
+"""Files, sources, QA pairs, and answers drawn from them."""

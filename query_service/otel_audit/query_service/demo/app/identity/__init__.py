@@ -1,0 +1,1 @@
+"""People, passwords, second factors, sessions, and the ways to sign in."""

@@ -1,0 +1,1 @@
+"""Roles, settings, keys, integrations and background work of an organization."""

@@ -1,0 +1,1 @@
+"""People who use Quire over HTTP, well and badly."""
