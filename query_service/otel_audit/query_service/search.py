@@ -5,12 +5,13 @@ Files are read newest first in growing groups, narrow columns first; wide rows o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otel_audit.exporter.store.schema import VIEW
 from otel_audit.exporter.store.snapshot import FileRef, Snapshot, SnapshotSource
@@ -60,8 +61,11 @@ class Page:
 
 
 class _Found(NamedTuple):
+    """A row of a page: in a file at `row`, or hot when `file` is None."""
+
     key: Key
     file: FileRef | None
+    row: int | None
 
 
 def search(
@@ -202,12 +206,12 @@ def _newest(
         straddle, more = position_condition(group, position)
         with engine.scan(group, hot) as scan:
             rows = scan.fetch(
-                "SELECT epoch_us(time), event_id, writer, seq, filename FROM", scan.source,
+                "SELECT epoch_us(time), event_id, writer, seq, filename, file_row_number FROM", scan.source,
                 "WHERE", " AND ".join([*tests, straddle]),
                 "ORDER BY", ORDER.format(way="DESC"), "LIMIT $count",
                 params=bound | more | {"count": count},
             )  # fmt: skip
-        found += [_Found(Key(*row[:4]), by_path.get(row[4])) for row in rows]
+        found += [_Found(Key(*row[:4]), by_path.get(row[4]), row[5]) for row in rows]
         found.sort(key=lambda each: each.key, reverse=True)
         del found[count:]
         hot = VIEW.empty_table()
@@ -218,24 +222,17 @@ def _read(engine: Engine, snapshot: Snapshot, found: Sequence[_Found]) -> list[d
     """The whole events of `found`, in its order."""
     if not found:
         return []
-    files = {each.file.path: each.file for each in found if each.file is not None}
-    hot = snapshot.hot if any(each.file is None for each in found) else VIEW.empty_table()
-    rows = _by_number(engine, list(files.values()), hot, [each.key for each in found])
-    return [event_of(rows[each.key.writer, each.key.seq]) for each in found]
-
-
-def _by_number(
-    engine: Engine, files: Sequence[FileRef], hot: pa.Table, keys: Sequence[Key]
-) -> Mapping[tuple[str, int], tuple[Any, ...]]:
-    times = [key.time_us for key in keys]
-    with engine.scan(files, hot) as scan:
-        rows = scan.fetch(
-            "SELECT", EVENT_COLUMNS, "FROM", scan.source,
-            "WHERE time BETWEEN $low AND $high AND list_contains($times::BIGINT[], epoch_us(time))",
-            params={"low": moment(min(times)), "high": moment(max(times)), "times": times},
-        )  # fmt: skip
+    picked: dict[FileRef, list[int]] = {}
+    for each in found:
+        if each.file is not None and each.row is not None:
+            picked.setdefault(each.file, []).append(each.row)
+    numbers = pa.array([each.key.seq for each in found if each.file is None], pa.int64())
+    hot = snapshot.hot.filter(pc.is_in(snapshot.hot["seq"], numbers))
+    with engine.pick(picked, hot) as scan:
+        rows = scan.fetch("SELECT", EVENT_COLUMNS, "FROM", scan.source, params={})
     writer, seq = VIEW.get_field_index("writer"), VIEW.get_field_index("seq")
-    return {(row[writer], row[seq]): row for row in rows}
+    by_number = {(row[writer], row[seq]): row for row in rows}
+    return [event_of(by_number[each.key.writer, each.key.seq]) for each in found]
 
 
 def get_event(engine: Engine, source: SnapshotSource, tenant: str, event_id: str) -> dict[str, Any] | None:

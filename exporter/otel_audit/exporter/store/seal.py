@@ -29,6 +29,8 @@ _DICTIONARY: Final = [
 ]  # fmt: skip
 _BLOOM: Final = ("event_id", "request_id", "trace_id", "user_id")
 _ROW_GROUP_ROWS: Final = 65_536
+_PAGE_BYTES: Final = 64 << 10
+_PAGE_ROWS: Final = 256
 
 
 def write_files(root: RegionRoot, frames: Iterable[Frame]) -> Iterator[ManifestFile]:
@@ -92,5 +94,8 @@ def encode_parquet(rows: pa.Table) -> memoryview:
         bloom_filter_options={name: {"ndv": max(rows.num_rows, 1), "fpp": 0.01} for name in _BLOOM},
         row_group_size=_ROW_GROUP_ROWS,
         write_page_checksum=True,
+        # Small pages: the few rows of one page of answers are decoded without their neighbours.
+        data_page_size=_PAGE_BYTES,
+        write_batch_size=_PAGE_ROWS,
     )
     return memoryview(sink.getvalue())
