@@ -38,6 +38,7 @@ class QueryServer:
         self.settings = Settings(data_dir=data_dir, http="127.0.0.1:0", **settings)
         self.core = Core(self.settings)
         self._ingest = self.core.ingest()
+        self._has_store = True
         self.services: Services
         self.address = ""
         self._server: HttpServer
@@ -68,7 +69,14 @@ class QueryServer:
         self._thread.join(START_TIMEOUT_S)
         self.services.engine.close()
         self.core.self_audit.stop()
-        self.core.close()
+        if self._has_store:
+            self.core.store.close()
+        self.core.db.close()
+
+    def lose_store(self) -> None:
+        """From now on nothing can be stored."""
+        self._has_store = False
+        self.core.store.close()
 
     def url(self, path: str = "", scheme: str = "http") -> str:
         return f"{scheme}://{self.address}{path}"

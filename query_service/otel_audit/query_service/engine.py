@@ -25,7 +25,7 @@ DEADLINE_S: Final = 30.0
 # Explicit types, because engines guess that tenant=007 is a number. Columns go by name, because older
 # files have fewer of them; the empty or hot Arrow table has them all.
 _FILES: Final = (
-    "SELECT * FROM read_parquet({paths}, hive_partitioning = true, union_by_name = true, "
+    "SELECT * FROM read_parquet({paths}, hive_partitioning = true, union_by_name = {by_name}, "
     "hive_types = {{'tenant': VARCHAR, 'retention': VARCHAR, 'date': VARCHAR}}, filename = true, "
     "file_row_number = true)"
 )
@@ -55,7 +55,7 @@ class Scan:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
         self.cursor = cursor
-        self.source = _UNION.format(paths="$files") if paths else _HOT_ONLY
+        self.source = _UNION.format(paths="$files", by_name="true") if paths else _HOT_ONLY
         self._bound: dict[str, Any] = {"files": paths} if paths else {}
 
     def bind(self, params: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Engine:
             for index, numbers in enumerate(rows.values()):
                 # Our own integers, and only constants are pushed down into the file.
                 wanted = ", ".join(str(int(number)) for number in numbers)
-                file = _FILES.format(paths=f"[$file{index}]")
+                file = _FILES.format(paths=f"[$file{index}]", by_name="false")
                 parts.append(f"{file} WHERE file_row_number IN ({wanted})")
             scan.source = f"({' UNION ALL BY NAME '.join(parts)})"
             scan.bind({f"file{index}": literal_path(ref.path) for index, ref in enumerate(rows)})
@@ -180,7 +180,7 @@ def create_view(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
     if paths:
         # A view takes no parameters, but it may read a variable, which does.
         cursor.execute("SET VARIABLE audit_files = $files", {"files": paths})
-        source = _UNION.format(paths="getvariable('audit_files')")
+        source = _UNION.format(paths="getvariable('audit_files')", by_name="true")
     cursor.execute(
         " ".join(("CREATE TEMP VIEW audit_events AS SELECT", ", ".join(VIEW.names), "FROM", source))
     )

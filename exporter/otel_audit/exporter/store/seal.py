@@ -29,7 +29,7 @@ _DICTIONARY: Final = [
 ]  # fmt: skip
 _BLOOM: Final = ("event_id", "request_id", "trace_id", "user_id")
 _ROW_GROUP_ROWS: Final = 65_536
-_PAGE_BYTES: Final = 64 << 10
+_PAGE_BYTES: Final = 16 << 10
 _PAGE_ROWS: Final = 256
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -51,7 +52,9 @@ def _data_dir(ctx: click.Context) -> Path:
 
 
 def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
+    # The terminal may have been closed; that must not keep anything from being stopped.
+    with contextlib.suppress(OSError):
+        click.echo(sentence, err=True)
 
 
 def _show(url: str) -> None:

@@ -30,6 +30,8 @@ Say = Callable[[str], None]
 LISTENERS: Final = ("otlp_grpc", "otlp_http", "http", "metrics")
 FIRST_EVENTS: Final = 10
 FIRST_EVENTS_WITHIN_S: Final = 30.0
+LOCK_TIMEOUT_S: Final = 5.0
+"""Time for the service of a run that was killed a moment ago to notice and leave."""
 SERVICE_STOP_S: Final = 30.0
 APP_STOP_S: Final = 12.0
 PORT_TRIES: Final = 3
@@ -53,8 +55,8 @@ async def demonstrate(data_dir: Path, *, for_s: float | None, say: Say, show: Sa
         nonlocal stopping
         if not stopping:
             stopping = True
-            say("Stopping…")
             work.cancel()
+            say("Stopping…")
 
     for name in _SIGNALS:
         loop.add_signal_handler(name, stop)
@@ -80,7 +82,8 @@ class _Demonstration:
     async def run(self, for_s: float | None) -> None:
         make_folder(self._data_dir)
         # Only to say at once who owns it; the service takes the lock for itself.
-        RootLock(self._root.run).release()
+        lock = await asyncio.to_thread(RootLock, self._root.run, timeout_s=LOCK_TIMEOUT_S)
+        lock.release()
         pace = Pace()
         async with AsyncExitStack() as stack:
             service, addresses = await self._start_service(stack)

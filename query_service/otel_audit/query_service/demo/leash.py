@@ -9,15 +9,21 @@ import threading
 import time
 from typing import BinaryIO, Final
 
+LINGER_S: Final = 2.0
+"""The service stays so long after the parent's end, to take the last events of the app."""
 STOP_WITHIN_S: Final = 25.0
 """After the parent's end: drain so long at most, then leave without asking."""
 
 
 class Leash:
-    """The pipe from the parent. A first line may carry settings; after that nothing comes but its end."""
+    """The pipe from the parent. A first line may carry settings; after that nothing comes but its end.
 
-    def __init__(self, pipe: BinaryIO) -> None:
+    linger_s: how long to go on after that end.
+    """
+
+    def __init__(self, pipe: BinaryIO, *, linger_s: float = 0.0) -> None:
         self._pipe = pipe
+        self._linger_s = linger_s
 
     def first_line(self) -> bytes:
         """What the parent says at the start; empty when it is gone already."""
@@ -34,6 +40,7 @@ class Leash:
                 pass
         except OSError:
             pass
+        time.sleep(self._linger_s)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_WITHIN_S)
         os._exit(1)
@@ -43,7 +50,7 @@ def main() -> None:
     """`python -m otel_audit.query_service.demo.leash serve …`: otel-audit that ends with its parent."""
     from ..cli.main import main as otel_audit
 
-    Leash(sys.stdin.buffer).hold()
+    Leash(sys.stdin.buffer, linger_s=LINGER_S).hold()
     otel_audit(sys.argv[1:])
 
 
