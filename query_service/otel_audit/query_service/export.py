@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from otel_audit.exporter.store.schema import PARQUET, VIEW
 from otel_audit.exporter.store.snapshot import Snapshot, SnapshotSource
 
-from .engine import Engine, FilesChanged, Scan
+from .engine import Engine, FilesChanged, QueryFailed, Scan
 from .export_text import CSV_HEADER, CSV_RECORD, JSON_LINE
 from .filters import FilterError, Filters
 from .position import Key, Position, micros, moment
@@ -169,6 +169,10 @@ class _Walk:
             time_to=self._filters.time_to,
             as_of=self._position.writers,
         )
+        known = {damage.file for damage in self._snapshot.damaged}
+        if any(damage.file not in known for damage in snapshot.damaged):
+            # What was sent so far promised these rows: better a broken download than one that looks whole.
+            raise QueryFailed("a file was damaged during the export", hint="export again; see `verify`")
         self._snapshot = within(snapshot, self._position)
 
     def _fetch(self, columns: str, part: _Slice, after: Key | None) -> tuple[pa.Table, Key | None]:

@@ -45,6 +45,8 @@ _FREE_TEXT: Final = (
 class FilterError(AuditError):
     """A filter that cannot be used. parameter and value as given; allowed: what would have been."""
 
+    exit_status = 2  # on the command line it is wrong use, not a failure
+
     def __init__(self, parameter: str, value: str, problem: str, *, allowed: str = "") -> None:
         # The value is not repeated: people paste secrets into search boxes, and errors end up in logs.
         super().__init__(f"{parameter}: {problem}", hint=allowed and f"allowed: {allowed}")

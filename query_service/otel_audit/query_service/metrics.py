@@ -11,8 +11,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-# From an SSD's best fsync to the point where a disk is the incident.
-_FSYNC_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 # Around the promise for a page (0.3 s) and up to the deadline of a query (30 s).
 _QUERY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -25,17 +23,8 @@ class Metrics:
         self.ingest_rows = Counter(
             "otel_audit_ingest_rows", "Audit events acknowledged", ["transport"], registry=registry
         )
-        self.ingest_requests = Counter(
-            "otel_audit_ingest_requests", "OTLP requests answered", ["transport", "status"], registry=registry
-        )
         self.redactions = Counter(
             "otel_audit_redactions", "Replacements made by redaction", ["rule"], registry=registry
-        )
-        self.wal_fsync_seconds = Histogram(
-            "otel_audit_wal_fsync_seconds",
-            "Time of one WAL fsync",
-            buckets=_FSYNC_BUCKETS_S,
-            registry=registry,
         )
         self.hot_rows = Gauge("otel_audit_hot_rows", "Events not yet in a Parquet file", registry=registry)
         self.sealed_files = Gauge("otel_audit_sealed_files", "Live Parquet files", registry=registry)

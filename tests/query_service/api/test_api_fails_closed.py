@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlencode
 
-import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -47,5 +47,5 @@ def test_no_query_string_is_an_error_of_the_server(
     for name in ("{event_id}", "{request_id}", "{trace_id}"):
         path = path.replace(name, uuid7())
     with server.client(server.token("acme")) as client:
-        answered = client.get(path.replace("{org}", "acme"), params=httpx.QueryParams(query))
+        answered = client.get(path.replace("{org}", "acme"), params=urlencode(query))
     assert answered.status_code in (200, 400, 404, 429)

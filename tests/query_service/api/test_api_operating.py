@@ -56,7 +56,7 @@ def test_metrics_are_prometheus_text_without_a_tenant(server: QueryServer, org: 
 def test_every_meter_is_there_from_the_start() -> None:
     families = {family.name for family in Metrics().registry.collect()}
     for name in (
-        "ingest_rows", "ingest_requests", "redactions", "wal_fsync_seconds", "hot_rows", "sealed_files",
+        "ingest_rows", "redactions", "hot_rows", "sealed_files",
         "query_seconds", "exports", "refusals", "stream_subscribers", "stream_dropped",
     ):  # fmt: skip
         assert f"otel_audit_{name}" in families

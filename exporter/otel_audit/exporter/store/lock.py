@@ -35,4 +35,7 @@ class RootLock:
         os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        os.close(self._descriptor)
+        """Let the next writer in. Safe to call again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
         code = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except AuditError as error:
-        return _fail(error.message, error.hint)
+        return _fail(error.message, error.hint, status=getattr(error, "exit_status", 1))
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else PROGRAM
         return _fail(error.format_message(), f"see '{path} --help'", status=2)
