@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from otel_audit.exporter.store.snapshot import Snapshot, SnapshotSource
@@ -29,6 +29,8 @@ FACETS: Final = {
 }
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
+# The first bucket may begin before year 1, which no datetime can say.
+_FIRST_US: Final = micros(datetime.min.replace(tzinfo=UTC))
 _DAY: Final = 86_400
 # Widths a person can read off an axis, in seconds.
 _WIDTHS: Final = (
@@ -110,7 +112,10 @@ def _buckets(rows: list[tuple[Any, ...]], start: datetime, end: datetime, width:
         counts.setdefault(index, {})[value] = number
     first, last = micros(start) // width_us, max(micros(start), micros(end) - 1) // width_us
     return [
-        {"start": rfc3339(index * width_us), "counts": dict(sorted(counts.get(index, {}).items()))}
+        {
+            "start": rfc3339(max(index * width_us, _FIRST_US)),
+            "counts": dict(sorted(counts.get(index, {}).items())),
+        }
         for index in range(first, last + 1)
     ]
 

@@ -42,6 +42,8 @@ def parse_json(body: bytes, limits: IngestLimits | None = None) -> ExportLogsSer
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise NotOtlp("the body is not JSON", hint="send an ExportLogsServiceRequest") from error
+    if not isinstance(document, dict):
+        raise NotOtlp("the body is not a JSON object", hint="send an ExportLogsServiceRequest")
     request = ExportLogsServiceRequest()
     if "resource_logs" in _object(document):
         # Ignored as unknown, the whole request would be acknowledged and lost.
