@@ -42,10 +42,11 @@ def demo(ctx: click.Context, for_s: float | None) -> None:
         raise DemoNotInstalled("the demonstration needs httpx", hint='pip install "otel-audit[demo]"')
     from ..demo.demonstration import demonstrate
 
-    asyncio.run(demonstrate(_data_dir(ctx), for_s=for_s, say=_say, show=_show))
+    asyncio.run(demonstrate(data_dir_of(ctx), for_s=for_s, say=_say, show=_show))
 
 
-def _data_dir(ctx: click.Context) -> Path:
+def data_dir_of(ctx: click.Context) -> Path:
+    """The data directory named before or after the command, else the demonstration's own."""
     cli, root = ctx.ensure_object(CliContext), ctx.find_root()
     named_before = root.get_parameter_source("data_dir") is not click.core.ParameterSource.DEFAULT
     return cli.data_dir if named_before or cli is not root.obj else cli.data_dir / FOLDER

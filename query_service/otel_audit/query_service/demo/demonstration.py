@@ -144,7 +144,6 @@ class _Demonstration:
             "OTEL_AUDIT_ENDPOINT": f"http://{otlp_http}",
             "OTEL_AUDIT_KEY": key,
             "OTEL_AUDIT_TENANT": ACME,
-            "OTEL_AUDIT_RESOLVER": "otel_audit.query_service.demo.app.identity.sessions:who",
             "OTEL_SERVICE_NAME": "quire",
             "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.4.2,deployment.environment.name=demo",
         }

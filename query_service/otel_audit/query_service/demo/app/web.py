@@ -27,7 +27,7 @@ from .identity.attempts import Attempts
 from .identity.credentials import Credentials
 from .identity.people import People
 from .identity.provider import IdentityProvider
-from .identity.sessions import COOKIE, SessionMiddleware, Sessions
+from .identity.sessions import COOKIE, SessionMiddleware, Sessions, who
 from .identity.signin import SignIn
 from .identity.sso import SingleSignOn
 from .workspace.integrations import Integrations
@@ -78,7 +78,12 @@ def build_app(folder: Path, accounts: Iterable[Mapping[str, Any]]) -> Starlette:
         routes=routes,
         lifespan=lifespan,
         middleware=[
-            Middleware(AuditMiddleware, trusted_proxies=["127.0.0.0/8", "::1"], session_cookie=COOKIE),
+            Middleware(
+                AuditMiddleware,
+                resolver=who,
+                trusted_proxies=["127.0.0.0/8", "::1"],
+                session_cookie=COOKIE,
+            ),
             Middleware(FailureMiddleware),
             Middleware(SessionMiddleware, sessions=sessions),
         ],

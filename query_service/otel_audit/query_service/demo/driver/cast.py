@@ -31,7 +31,10 @@ _SCRIPT: Final = "python-requests/2.32.5"
 
 @dataclass(slots=True)
 class Persona:
-    """One person, or one other system. role: empty for whoever has no account."""
+    """One person, or one other system. role: empty for whoever has no account.
+
+    rest: how much longer than others they pause between two things.
+    """
 
     name: str
     organization: str
@@ -39,6 +42,7 @@ class Persona:
     address: str
     agent: str
     sso: bool = False
+    rest: float = 1.0
     password: str = field(default_factory=lambda: secrets.token_urlsafe(15), repr=False)
 
     @property
@@ -73,8 +77,8 @@ def cast() -> list[Persona]:
         Persona("Chidi Rao", ACME, "analyst", "203.0.113.31", _FIREFOX_LINUX, sso=True),
         Persona("Dana Silva", ACME, "support", "198.51.100.7", _SAFARI_PHONE),
         Persona("Eli Novak", ACME, "contractor", "192.0.2.44", _CHROME_ANDROID),
-        Persona("Deskline", ACME, "service", "192.0.2.90", "Deskline-Webhooks/2.4"),
-        Persona("Mallory", ACME, "", "198.51.100.200", _SCRIPT),
+        Persona("Deskline", ACME, "service", "192.0.2.90", "Deskline-Webhooks/2.4", rest=5),
+        Persona("Mallory", ACME, "", "198.51.100.200", _SCRIPT, rest=20),
         Persona("Grace Moreau", GLOBEX, "admin", "203.0.113.130", _FIREFOX_LINUX),
         Persona("Hugo Bauer", GLOBEX, "analyst", "203.0.113.144", _EDGE_WINDOWS, sso=True),
     ]

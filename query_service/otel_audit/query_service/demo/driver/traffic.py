@@ -53,8 +53,12 @@ class Traffic:
                     log.debug("%s: %s", persona.name, type(error).__name__)
                     visitor.forget_session()
                     await asyncio.sleep(AWAY_S)
-                pause = PATIENT_S if self._undone and not self._suitable(visitor) else THINK_S
-                await asyncio.sleep(random.uniform(*pause))  # noqa: S311
+                await asyncio.sleep(self._pause_s(visitor))
+
+    def _pause_s(self, visitor: Visitor) -> float:
+        if self._suitable(visitor):
+            return random.uniform(*THINK_S)  # noqa: S311
+        return visitor.persona.rest * random.uniform(*(PATIENT_S if self._undone else THINK_S))  # noqa: S311
 
     def _first(self, visitor: Visitor) -> Scenario | None:
         """Something that nobody has done yet and this person can do."""

@@ -14,6 +14,8 @@ PASSAGES_MAX: Final = 5_000
 """Scored in about 50 ms; a real product would keep an index."""
 _K1: Final = 1.2
 _B: Final = 0.75
+_SHARE_MIN: Final = 0.6
+"""Passages far behind the best one share a common word with the question and nothing else."""
 _WORD: Final = re.compile(r"\w{2,40}")
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 _COMMON: Final = frozenset(
@@ -70,7 +72,8 @@ def retrieve(question: str, documents: Iterable[Document], *, limit: int = 3) ->
         )
         for (document, text), count in zip(passages, counts, strict=True)
     ]
-    found = [passage for passage in scored if passage.score > 0]
+    best = max((passage.score for passage in scored), default=0.0)
+    found = [passage for passage in scored if passage.score > 0 and passage.score >= _SHARE_MIN * best]
     return sorted(found, key=lambda passage: -passage.score)[:limit]
 
 
