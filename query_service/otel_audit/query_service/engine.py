@@ -7,6 +7,7 @@ leaves this module: its messages repeat the literals of the query.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +83,12 @@ class Engine:
     def __init__(self, memory_limit: str = "1GB", threads: int = 2, deadline_s: float = DEADLINE_S) -> None:
         self._database = open_duckdb(memory_limit, threads)
         self._deadline_s = deadline_s
+        # Also when nobody closes it: a DuckDB thread that outlives the interpreter aborts the process.
+        self._finish = weakref.finalize(self, self._database.close)
 
     def close(self) -> None:
-        self._database.close()
+        """End the instance; later calls do nothing."""
+        self._finish()
 
     @contextmanager
     def scan(

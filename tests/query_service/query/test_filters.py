@@ -203,14 +203,16 @@ def test_wildcards_of_like_are_ordinary_characters() -> None:
         "☃' --",
     ],
 )
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("range", "from", "to")])
-def test_sql_in_a_value_is_only_a_value(name: str, attack: str) -> None:
+def test_sql_in_a_value_is_only_a_value(attack: str) -> None:
     rows = numbered({"message": "quiet", "user_id": "u", "resource_type": "file", "service_name": "web"})
-    try:
-        found = matching([(name, attack)], rows)
-    except FilterError:
-        return
-    assert found == ([0] if name.startswith("not.") else [])
+    with ENGINE.scan([], table_of(rows)) as scan:
+        for name in NAMES:
+            try:
+                condition, params = Filters.parse([(name, attack)], now=NOW).where()
+            except FilterError:
+                continue
+            found = scan.fetch("SELECT seq FROM", scan.source, "WHERE", condition, params=params)
+            assert found == ([(0,)] if name.startswith("not.") else []), name
 
 
 def test_not_includes_events_without_a_value() -> None:
