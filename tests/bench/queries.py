@@ -79,7 +79,7 @@ def query(users: list[str]) -> dict[str, Any]:
         {"resource_type": random.choice(["file", "qa_pair", "source"])},
         {"category": "security", "outcome": "denied"},
         {"action": "login_failed", "min_severity": "warning"},
-        {"q": random.choice(["login", "10.", "Chrome/117", MATCHES_NOTHING])},
+        {"q": random.choice(["login", "Chrome/117", MATCHES_NOTHING, f"{MATCHES_NOTHING}-either"])},
         {"not.category": "data_access", "severity": "error"},
     ]
     return chosen | random.choice(kinds)

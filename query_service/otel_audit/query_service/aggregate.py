@@ -145,7 +145,10 @@ def facets(
     def count(snapshot: Snapshot, position: Position) -> dict[str, Any]:
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in FACETS}
         for seen, names in passes.items():
-            for name, value, number in _counted(engine, snapshot, position, seen, names, limit):
+            chosen = [
+                v.lower() for name in names for v in (*filters.values(name), *filters.values(f"not.{name}"))
+            ]
+            for name, value, number in _counted(engine, snapshot, position, seen, names, limit, chosen):
                 found[name].append({"value": value, "count": number})
         return {"facets": found, "as_of": encode_position(position), "partial": partial_of(snapshot)}
 
@@ -163,8 +166,15 @@ def _without(filters: Filters, name: str) -> Filters:
 
 
 def _counted(
-    engine: Engine, snapshot: Snapshot, position: Position, filters: Filters, names: list[str], limit: int
+    engine: Engine,
+    snapshot: Snapshot,
+    position: Position,
+    filters: Filters,
+    names: list[str],
+    limit: int,
+    chosen: list[str],
 ) -> list[tuple[str, str, int]]:
+    """(facet, value, count) of the most frequent values and, whatever their rank, of the chosen ones."""
     condition, params = filters.where()
     straddle, more = position_condition(snapshot.files, position)
     columns = ", ".join(f"{FACETS[name]} AS facet_{index}" for index, name in enumerate(names))
@@ -177,8 +187,9 @@ def _counted(
             "WHERE", condition, "AND", straddle, ") GROUP BY GROUPING SETS (", sets, "))",
             "WHERE value IS NOT NULL",
             "QUALIFY row_number() OVER (PARTITION BY which ORDER BY number DESC, value) <= $limit",
+            "OR list_contains($chosen::VARCHAR[], lower(value))",
             "ORDER BY which, number DESC, value",
-            params=params | more | {"limit": limit},
+            params=params | more | {"limit": limit, "chosen": chosen},
         )  # fmt: skip
     # grouping_id has a 1 for each key that is not grouped by, the first key at the highest bit.
     everything = (1 << len(names)) - 1

@@ -20,7 +20,6 @@ _SERVER_MODULES: Final = (
     "httptools",
     "jinja2",
     "jwt",
-    "limits",
     "msgspec",
     "prometheus_client",
     "pyarrow",
@@ -47,7 +46,12 @@ Every other command needs the server's packages: {INSTALL}
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrongly used."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        # Ctrl-C while packages are still being loaded.
+        status = _fail("interrupted", "run it again")
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -271,3 +272,51 @@ def test_nothing_but_a_tenant_id_reaches_a_path(store: Store, tenant: str) -> No
         store.append({tenant: batch(row())})
     with pytest.raises(InvalidTenant):
         store.snapshot(tenant)
+
+
+def test_a_damage_is_known_from_the_start_and_forgotten_when_the_file_is_restored(root: RegionRoot) -> None:
+    store = Store(root)
+    store.append({"acme": batch(row())})
+    store.seal()
+    store.close()
+    [path] = root.tenant("acme").glob("retention=*/date=*/*.parquet")
+    data = path.read_bytes()
+    path.unlink()
+    store = Store(root)
+    assert store.damages == [f"acme/{path.name}: the file is missing"]
+    path.write_bytes(data)
+    store.look_at_files()
+    assert store.damages == []
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert store.snapshot("acme").damaged
+    assert "differs" in store.damages[0]
+    path.write_bytes(data)
+    store.look_at_files()
+    assert (store.damages, store.snapshot("acme").damaged) == ([], ())
+    store.close()
+
+
+def test_a_file_that_retention_takes_during_a_snapshot_is_no_damage(store: Store, root: RegionRoot) -> None:
+    """Snapshots in one thread, expiry in another: an answer is whole or empty, never partial."""
+    for _ in range(20):
+        store.append({"acme": batch(row())})
+        store.seal()
+    seen: list[tuple[object, ...]] = []
+    finish = threading.Event()
+
+    def look() -> None:
+        reader = StoreReader(root)
+        while not finish.is_set():
+            seen.extend(source.snapshot("acme").damaged for source in (store, reader))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for year in range(20):
+        store.run_retention(
+            lambda *_: DEFAULT_MONTHS, now=datetime(2030 + year, 1, 1, tzinfo=UTC), actor="test"
+        )
+        store.append({"acme": batch(row())})
+    finish.set()
+    thread.join()
+    assert seen
+    assert set(seen) == {()}

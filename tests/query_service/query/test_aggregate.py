@@ -148,3 +148,15 @@ def test_facets_are_bounded(filled: tuple[DiskStore, list[dict[str, Any]]]) -> N
         histogram(ENGINE, store, "acme", chosen(), by="message")
     with pytest.raises(FilterError):
         histogram(ENGINE, store, "acme", chosen(), buckets=0)
+
+
+@pytest.mark.parametrize("name", ["action", "not.action"])
+def test_a_chosen_value_is_counted_even_when_it_is_not_among_the_most_frequent(
+    filled: tuple[DiskStore, list[dict[str, Any]]], name: str
+) -> None:
+    store, rows = filled
+    counts = Counter(row["action"] for row in rows)
+    rarest = min(counts, key=lambda action: (counts[action], action))
+    found = facets(ENGINE, store, "acme", chosen((name, rarest)), limit=2)["facets"]["action"]
+    assert {"value": rarest, "count": counts[rarest]} in found
+    assert len(found) == 3

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 
+from . import json_text
 from .errors import NotOtlp
 from .limits import IngestLimits
 from .values import DEPTH_MAX
@@ -39,8 +40,8 @@ def parse_json(body: bytes, limits: IngestLimits | None = None) -> ExportLogsSer
     # Counted before parsing: "[]," makes Python allocate twenty times its size.
     limits.check_values(body.count(b"{") + body.count(b"["))
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        document = json_text.loads(body)
+    except ValueError as error:
         raise NotOtlp("the body is not JSON", hint="send an ExportLogsServiceRequest") from error
     if not isinstance(document, dict):
         raise NotOtlp("the body is not a JSON object", hint="send an ExportLogsServiceRequest")

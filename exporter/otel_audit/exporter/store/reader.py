@@ -39,11 +39,15 @@ class StoreReader:
         """See SnapshotSource.snapshot. Raises StoreUnavailable when the root never stands still."""
         # The WAL first: rows that are sealed meanwhile are then in both and dropped by number;
         # the other way round they would be in neither.
-        frames = self._frames(check_tenant(tenant))
-        manifest = Manifest(self.root).load(tenant)
-        tables, position = self._above(manifest, frames)
-        refs = [file.ref for file in manifest.files.values()]
-        files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
+        for _ in range(_TRIES_MAX):
+            frames = self._frames(check_tenant(tenant))
+            manifest = Manifest(self.root).load(tenant)
+            tables, position = self._above(manifest, frames)
+            refs = [file.ref for file in manifest.files.values()]
+            files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
+            # A file that retention took meanwhile is no damage.
+            if not damaged or not Manifest(self.root).load(tenant).removed.intersection(r.path for r in refs):
+                break
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
 
     def _frames(self, tenant: str) -> list[Frame]:

@@ -69,13 +69,13 @@ class Store:
         self._fingerprints = Fingerprints(root)
         self._verified = VerifiedFiles()
         self._listeners: list[Listener] = []
-        # One line a damaged file: bounded by the live files.
-        self._damages: dict[str, str] = {}
+        self._damages: list[str] = []
         for tenant in root.tenants():
             self._tenants[tenant] = self._manifest.load(tenant)
             remove_orphans(root, self._tenants[tenant], self.writer_id)
         self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
         self._replay()
+        self.look_at_files()
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
@@ -101,15 +101,21 @@ class Store:
     ) -> Snapshot:
         """See SnapshotSource.snapshot."""
         check_tenant(tenant)
-        with self._state:
-            manifest = self._tenants.get(tenant) or TenantManifest(tenant)
-            refs = [file.ref for file in manifest.files.values()]
-            tables = self._hot.tables(tenant)
-            position = {writer: chain.sealed_to for writer, chain in manifest.chains.items()}
-            position |= self._hot.position(tenant)
-        files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
-        for damage in damaged:
-            self._damages[damage.file] = f"{tenant}/{damage.file}: {damage.reason}"
+        while True:
+            with self._state:
+                manifest = self._tenants.get(tenant) or TenantManifest(tenant)
+                refs = [file.ref for file in manifest.files.values()]
+                tables = self._hot.tables(tenant)
+                position = {writer: chain.sealed_to for writer, chain in manifest.chains.items()}
+                position |= self._hot.position(tenant)
+            files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
+            with self._state:
+                # A removal is final, so this ends: a file that retention took meanwhile is no damage.
+                removed = any(ref.path in manifest.removed for ref in refs)
+            if not (damaged and removed):
+                break
+        if damaged:
+            self.look_at_files()
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
 
     def seal(self, tenant: str | None = None, *, due: Callable[[int, int, float], bool] | None = None) -> int:
@@ -159,10 +165,21 @@ class Store:
         with self._state:
             return sum(len(manifest.files) for manifest in self._tenants.values())
 
+    def look_at_files(self) -> None:
+        """Bring `damages` up to date without reading a file: missing, of another size, or known to differ."""
+        with self._state:
+            live = [
+                (name, file.ref)
+                for name, manifest in self._tenants.items()
+                for file in manifest.files.values()
+            ]
+        seen = ((name, self._verified.glance(ref)) for name, ref in live)
+        self._damages = sorted(f"{name}/{damage.file}: {damage.reason}" for name, damage in seen if damage)
+
     @property
     def damages(self) -> list[str]:
-        """Files found damaged since the start, one line each."""
-        return sorted(self._damages.values())
+        """Live files known to be damaged, one line each."""
+        return self._damages
 
     @property
     def failure(self) -> str | None:

@@ -42,11 +42,28 @@ class VerifiedFiles:
                 self._verdicts[ref.path] = found
         if found[3] == ref.sha256:
             return None
-        return Damage(ref.path.name, "its SHA-256 differs from the manifest's", ref.time_min, ref.time_max)
+        return _differs(ref)
+
+    def glance(self, ref: FileRef) -> Damage | None:
+        """What is known of a file without reading it; None when nothing speaks against it."""
+        try:
+            status = ref.path.stat()
+        except FileNotFoundError:
+            return self.missing(ref)
+        if status.st_size != ref.bytes:
+            return _differs(ref)
+        with self._lock:
+            found = self._verdicts.get(ref.path)
+        key = (status.st_ino, status.st_size, status.st_ctime_ns)
+        return _differs(ref) if found and found[:3] == key and found[3] != ref.sha256 else None
 
     def missing(self, ref: FileRef) -> Damage:
         """The verdict on a live file that is not there."""
         return Damage(ref.path.name, "the file is missing", ref.time_min, ref.time_max)
+
+
+def _differs(ref: FileRef) -> Damage:
+    return Damage(ref.path.name, "its SHA-256 differs from the manifest's", ref.time_min, ref.time_max)
 
 
 def _sha256(path: Path) -> str:
