@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
 from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.schema import COLUMN_NAMES
-from otel_audit.exporter.store.snapshot import Snapshot, SnapshotSource
+from otel_audit.exporter.store.snapshot import Damage, FileRef, Snapshot, SnapshotSource
 from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.store.verified import VerifiedFiles
 from otel_audit.exporter.store.verify import verify_tenant
 from tests.support.rows import batch, row
 
@@ -296,27 +296,31 @@ def test_a_damage_is_known_from_the_start_and_forgotten_when_the_file_is_restore
     store.close()
 
 
-def test_a_file_that_retention_takes_during_a_snapshot_is_no_damage(store: Store, root: RegionRoot) -> None:
-    """Snapshots in one thread, expiry in another: an answer is whole or empty, never partial."""
-    for _ in range(20):
-        store.append({"acme": batch(row())})
-        store.seal()
-    seen: list[tuple[object, ...]] = []
-    finish = threading.Event()
+class Interrupted(VerifiedFiles):
+    """Lets something happen between the choice of files and the first look at one."""
 
-    def look() -> None:
-        reader = StoreReader(root)
-        while not finish.is_set():
-            seen.extend(source.snapshot("acme").damaged for source in (store, reader))
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_check: Callable[[], object] | None = None
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    for year in range(20):
-        store.run_retention(
-            lambda *_: DEFAULT_MONTHS, now=datetime(2030 + year, 1, 1, tzinfo=UTC), actor="test"
-        )
-        store.append({"acme": batch(row())})
-    finish.set()
-    thread.join()
-    assert seen
-    assert set(seen) == {()}
+    def check(self, ref: FileRef) -> Damage | None:
+        happening, self.before_check = self.before_check, None
+        if happening is not None:
+            happening()
+        return super().check(ref)
+
+
+@pytest.mark.parametrize("reads", ["store", "reader"])
+def test_a_file_that_retention_takes_during_a_snapshot_is_no_damage(root: RegionRoot, reads: str) -> None:
+    verified = Interrupted()
+    store = Store(root, verified=verified)
+    source = store if reads == "store" else StoreReader(root, verified=verified)
+    store.append({"acme": batch(row(), row(retention="rag"))})
+    store.seal()
+    when = datetime(2027, 3, 1, tzinfo=UTC)  # past the three months of `rag`, within the six of `standard`
+    verified.before_check = lambda: store.run_retention(lambda *_: DEFAULT_MONTHS, now=when, actor="test")
+    snapshot = source.snapshot("acme")
+    assert [ref.retention for ref in snapshot.files] == ["standard"]
+    assert snapshot.damaged == ()
+    assert store.damages == []
+    store.close()

@@ -24,9 +24,9 @@ _TRIES_MAX: Final = 10
 class StoreReader:
     """A SnapshotSource over a region root that a server may be writing at the same time."""
 
-    def __init__(self, root: RegionRoot) -> None:
+    def __init__(self, root: RegionRoot, *, verified: VerifiedFiles | None = None) -> None:
         self.root = root
-        self._verified = VerifiedFiles()
+        self._verified = verified or VerifiedFiles()
 
     def snapshot(
         self,

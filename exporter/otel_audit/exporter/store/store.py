@@ -50,6 +50,7 @@ class Store:
         lock_timeout_s: float = 0.0,
         wal_segment_bytes_max: int = 64 << 20,
         now: Callable[[], float] = time.time,
+        verified: VerifiedFiles | None = None,
     ) -> None:
         """Recover what a crash left and take over the root.
 
@@ -67,7 +68,7 @@ class Store:
         self._hot = HotRows()
         self._segments: dict[int, dict[tuple[str, str], int]] = {}
         self._fingerprints = Fingerprints(root)
-        self._verified = VerifiedFiles()
+        self._verified = verified or VerifiedFiles()
         self._listeners: list[Listener] = []
         self._damages: list[str] = []
         for tenant in root.tenants():
