@@ -40,6 +40,10 @@ def test_an_integer_of_thousands_of_digits_is_kept_as_text() -> None:
     assert json.loads(batch.column("attributes").to_pylist()[0])["deep"] == "9" * 5_000
 
 
+def test_a_huge_integer_in_an_unknown_field_is_ignored_like_any_unknown_field() -> None:
+    assert not parse_json(b'{"a": ' + b"9" * 5_000 + b"}").resource_logs
+
+
 @pytest.mark.parametrize("broken", [b"[" * 100_000, b"[" * 99_999 + b"]" * 100_000, b"[" * 9_000 + b'"'])
 def test_brackets_that_do_not_match_are_still_refused(broken: bytes) -> None:
     with pytest.raises(ValueError, match=r"brackets|Expecting|Extra"):
