@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from otel_audit.exporter.redaction.identity import session_hash
+from otel_audit.exporter.store.schema import FREE_TEXT
 from otel_audit.instrumentation.errors import AuditError
 from otel_audit.instrumentation.ids import canonical_uuid
 from otel_audit.instrumentation.vocabulary import Category, Outcome, Severity
@@ -36,10 +37,6 @@ _RFC3339: Final = re.compile(
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 # Lowest OpenTelemetry severity number of each severity.
 _LOWEST: Final = {"info": 0, "warning": 13, "error": 17, "critical": 21}
-_FREE_TEXT: Final = (
-    "action", "client_address", "user_agent", "user_id", "user_email", "user_name",
-    "resource_name", "resource_id", "message",
-)  # fmt: skip
 
 
 class FilterError(AuditError):
@@ -168,7 +165,7 @@ FILTERS: Final[tuple[FilterSpec, ...]] = (
     FilterSpec("trace", "id", "trace_id = {v}", "a trace id, 32 hex digits", _trace),
     FilterSpec("resource_id", "text", "resource_id = {v}", "exact id of the thing acted on"),
     FilterSpec(
-        "q", "text", "(" + " OR ".join(f"contains(lower({c}), lower({{v}}))" for c in _FREE_TEXT) + ")",
+        "q", "text", "(" + " OR ".join(f"contains(lower({c}), lower({{v}}))" for c in FREE_TEXT) + ")",
         "free text: part of message, user, resource, action, address or agent, upper and lower case alike",
     ),
 )  # fmt: skip

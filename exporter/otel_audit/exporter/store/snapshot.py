@@ -13,9 +13,13 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """One live Parquet file as the manifest describes it. Times are event times, UTC, inclusive."""
+    """One live Parquet file as the manifest describes it. Times are event times, UTC, inclusive.
+
+    index: its sidecar (store.sidecar), derived data that may be missing.
+    """
 
     path: Path
+    index: Path
     retention: str
     date: str
     rows: int

@@ -1,0 +1,144 @@
+"""A small file beside each Parquet file: which event ids it holds, and which pieces of free text.
+
+    offset  bytes  field
+    0       8      magic `OASC0001`
+    8       8      n, number of fingerprints: the rows of the file
+    16      8      b, bytes of the gram filter, a power of two or 0
+    24      8·n    fingerprints of the event ids, ascending
+    …       b      gram filter (grams.py)
+    …       4      CRC-32 of all bytes before
+
+Numbers are little-endian. Derived data: one that is missing or damaged is rebuilt from its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+import sys
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .blobs import Blobs
+from .grams import GramFilter
+from .partition import RegionRoot
+from .schema import FREE_TEXT
+from .snapshot import FileRef
+
+MAGIC: Final = b"OASC0001"
+_HEAD: Final = struct.Struct("<8sQQ")
+_CRC: Final = struct.Struct("<I")
+# A mapping holds a file descriptor, and a process has 1,024 of them by default.
+_MAPPED_MAX: Final = 256
+
+if sys.byteorder != "little":  # the memory-mapped numbers are read as they lie
+    raise ImportError("otel-audit's store needs a little-endian machine")
+
+Numbers = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A checked sidecar, memory-mapped: its pages are the kernel's to evict."""
+
+    fingerprints: Numbers
+    grams: memoryview
+
+
+def fingerprints(event_ids: Iterable[str]) -> Numbers:
+    """64 bits of BLAKE2b over each id's text, in the order of the ids."""
+    digests = (hashlib.blake2b(event_id.encode(), digest_size=8).digest() for event_id in event_ids)
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+class SidecarBuilder:
+    """Makes a sidecar from a file's rows as they come (columns `event_id` and FREE_TEXT).
+
+    rows: how many there will be.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._numbers: list[Numbers] = []
+        self._grams = GramFilter(rows)
+
+    def add(self, rows: pa.Table) -> None:
+        self._numbers.append(fingerprints(rows["event_id"].to_pylist()))
+        self._grams.add(rows)
+
+    def encode(self) -> bytes:
+        """The sidecar's bytes."""
+        numbers = np.sort(np.concatenate(self._numbers))
+        grams = self._grams.encode()
+        body = _HEAD.pack(MAGIC, len(numbers), len(grams)) + numbers.tobytes() + grams
+        return body + _CRC.pack(zlib.crc32(body))
+
+
+class Sidecars:
+    """The sidecars of a region root. Thread-safe; keeps the most recently used ones mapped."""
+
+    def __init__(self, root: RegionRoot, blobs: Blobs) -> None:
+        self._root, self._blobs = root, blobs
+        self._lock = threading.Lock()
+        self._mapped: OrderedDict[Path, Sidecar] = OrderedDict()
+
+    def get(self, ref: FileRef) -> Sidecar | None:
+        """The sidecar of a file, None when it is missing or damaged."""
+        with self._lock:
+            found = self._mapped.get(ref.index)
+            if found is not None:
+                self._mapped.move_to_end(ref.index)
+                return found
+        found = _map(ref)
+        if found is not None:
+            with self._lock:
+                self._mapped[ref.index] = found
+                while len(self._mapped) > _MAPPED_MAX:
+                    self._mapped.popitem(last=False)
+        return found
+
+    def rebuild(self, ref: FileRef) -> Sidecar:
+        """Make the sidecar of a verified file anew from its rows. Raises what reading the file does."""
+        rows = pq.read_table(ref.path, columns=["event_id", *FREE_TEXT], partitioning=None)
+        key = self._root.key(ref.index)
+        self._blobs.delete(key)
+        builder = SidecarBuilder(rows.num_rows)
+        builder.add(rows)
+        self._blobs.put_new(key, builder.encode())
+        made = self.get(ref)
+        if made is None:
+            raise FileNotFoundError(ref.index)
+        return made
+
+    def forget(self, refs: Iterable[FileRef]) -> None:
+        """Drop the mappings of removed files."""
+        with self._lock:
+            for ref in refs:
+                self._mapped.pop(ref.index, None)
+
+
+def _map(ref: FileRef) -> Sidecar | None:
+    try:
+        with ref.index.open("rb") as file:
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):
+        return None
+    if len(mapped) < _HEAD.size + _CRC.size:
+        return None
+    magic, count, grams = _HEAD.unpack_from(mapped)
+    end = _HEAD.size + 8 * count + grams
+    if magic != MAGIC or count != ref.rows or end + _CRC.size != len(mapped):
+        return None
+    if _CRC.unpack_from(mapped, end)[0] != zlib.crc32(mapped[:end]):
+        return None
+    body = mapped[_HEAD.size : _HEAD.size + 8 * count]
+    return Sidecar(np.frombuffer(body, np.uint64), mapped[end - grams : end])
