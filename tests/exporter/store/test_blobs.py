@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from tests.support.wal_files import FaultyFiles
 
 
 @pytest.fixture(params=["local"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blobs]:
-    yield {"local": lambda: LocalBlobs(tmp_path)}[request.param]()
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    return {"local": lambda: LocalBlobs(tmp_path)}[request.param]()
 
 
 def test_what_was_put_is_read_back(blobs: Blobs) -> None:
