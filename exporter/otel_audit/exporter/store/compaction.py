@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .entry import ManifestFile
-from .schema import PARQUET, VIEW
+from .schema import PARQUET, VIEW, refuse_newer
 from .seal import ORDER
 from .snapshot import FileRef
 
@@ -83,6 +83,8 @@ class _Source:
     def __init__(self, ref: FileRef, batch_rows: int) -> None:
         self._ref = ref
         file = pq.ParquetFile(ref.path)
+        # Columns that are not known would be dropped.
+        refuse_newer(file.metadata.metadata, ref.path.name)
         self._batches = file.iter_batches(batch_size=batch_rows, use_threads=False)
         self._rows = VIEW.empty_table()
         self.last: tuple[int, str] = (0, "")

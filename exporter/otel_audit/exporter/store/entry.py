@@ -12,6 +12,8 @@ import msgspec
 from .errors import ManifestBroken, NewerData
 from .snapshot import FileRef
 
+# Raised with the form of entries and with schema.SCHEMA_VERSION: an entry vouches for its files, so an older
+# release refuses their columns without opening one.
 MANIFEST_VERSION: Final = 1
 GENESIS: Final = "0" * 64
 

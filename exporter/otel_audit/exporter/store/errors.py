@@ -36,3 +36,11 @@ class ManifestBroken(StoreError):
 
 class NewerData(StoreError):
     """The data directory was written by a newer release."""
+
+
+class BackupError(StoreError):
+    """A backup that cannot be made here, or that must not be used."""
+
+
+class CheckpointUnusable(StoreError):
+    """A file that was given as a checkpoint and is none."""

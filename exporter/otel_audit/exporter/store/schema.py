@@ -6,10 +6,14 @@ Columns are only ever appended (docs/parquet-layout.md). Three schemas are cut f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from .errors import NewerData
+
+# Raised with every new column, and entry.MANIFEST_VERSION with it: that one refuses newer files at the start.
 SCHEMA_VERSION: Final = 1
 SCHEMA_VERSION_KEY: Final = b"otel_audit.schema_version"
 
@@ -123,3 +127,17 @@ PARQUET: Final = pa.schema(
 
 VIEW: Final = pa.schema([*_fields(frozenset()), *PARTITION_FIELDS])
 """What queries see: all columns plus `retention` and `date`, the same for hot and sealed rows."""
+
+
+def refuse_newer(footer: Mapping[bytes, bytes] | None, file: str) -> None:
+    """Raise NewerData for a Parquet file with columns that this release does not know.
+
+    footer: the file's own key-value metadata.
+    """
+    version = (footer or {}).get(SCHEMA_VERSION_KEY, b"0")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        found = version.decode(errors="replace")
+        raise NewerData(
+            f"{file} has schema version {found}, this release knows {SCHEMA_VERSION}",
+            hint="start the newer release",
+        )

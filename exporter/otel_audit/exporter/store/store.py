@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ..wal.format import Position
 from ..wal.writer import Wal
+from .backup_list import refuse_copies
 from .blobs import Blobs, LocalBlobs, make_folder, put_new
 from .contents import Contents
 from .errors import StoreUnavailable
@@ -56,9 +57,10 @@ class Store:
     ) -> None:
         """Recover what a crash left and take over the root.
 
-        Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors.
+        Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own errors.
         """
         self.root = root
+        refuse_copies(root.path)
         make_folder(root.path)
         self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
         self.writer_id = _writer_id(root.path)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pyarrow.parquet as pq
+
 from .blobs import LocalBlobs
 from .entry import Entry, TenantManifest
-from .errors import StoreError
+from .errors import NewerData, StoreError
 from .manifest import Manifest
 from .partition import RegionRoot
+from .schema import refuse_newer
 from .verified import VerifiedFiles
 
 # A file younger than this may belong to a seal whose manifest entry is being written.
@@ -34,7 +38,10 @@ class Verification:
 
 
 def verify_tenant(root: RegionRoot, tenant: str) -> Verification:
-    """Re-read everything of a tenant; never trusts a cached verdict. Works beside a running server."""
+    """Re-read everything of a tenant; never trusts a cached verdict. Works beside a running server.
+
+    Raises NewerData: what a newer release wrote is no problem of the data.
+    """
     result = Verification(tenant)
     manifest = Manifest(root, LocalBlobs(root.path))
     on_disk = sorted(root.tenant(tenant).glob("retention=*/date=*/*.parquet"))
@@ -46,6 +53,8 @@ def verify_tenant(root: RegionRoot, tenant: str) -> Verification:
         _check_files(manifest, state, result)
         # Entries may have been added since the replay: then both readings are of other moments.
         shortcut, again = manifest.load(tenant), manifest.replay(tenant)
+    except NewerData:
+        raise
     except StoreError as error:
         result.problems.append(error.message)
         return result
@@ -92,6 +101,8 @@ def _check_files(manifest: Manifest, state: TenantManifest, result: Verification
         if damage is not None:
             result.problems.append(f"{damage.file}: {damage.reason}")
             continue
+        with contextlib.suppress(FileNotFoundError):  # removed since
+            refuse_newer(pq.read_metadata(file.ref.path).metadata, file.ref.path.name)
         result.files += 1
         result.rows += file.ref.rows
         result.bytes += file.ref.bytes

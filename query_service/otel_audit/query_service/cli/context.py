@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from otel_audit.exporter.store.backup_list import refuse_copies
+
 from ..control.database import FILE_NAME, ControlDatabase
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
@@ -33,7 +35,8 @@ class CliContext:
 
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:
-        """The control database, closed afterwards. Raises as ControlDatabase.open does."""
+        """The control database, closed afterwards. Raises as ControlDatabase.open does, BackupError."""
+        refuse_copies(self.data_dir)  # even a reading is recorded, and would change a backup
         database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create)
         try:
             yield database

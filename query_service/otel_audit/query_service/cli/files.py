@@ -44,8 +44,8 @@ def files(cli: CliContext, /, tenant: str, seal: bool, **chosen: Any) -> None:
         click.echo(f"warning: {damage.file} is left out: {damage.reason}", err=True)
 
 
-def seal_now(cli: CliContext, tenant: str) -> None:
-    """Ask the running server to seal, or do it here when none runs."""
+def seal_now(cli: CliContext, tenant: str | None) -> None:
+    """Ask the running server to seal, or do it here when none runs. tenant: all of them when None."""
     if ask_server(cli.data_dir, "seal", tenant=tenant) is None:
         core = Core(Settings.load(cli.data_dir))
         try:

@@ -1,0 +1,61 @@
+"""`otel-audit restore`: a data directory from a backup."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from otel_audit.exporter.store.backup_list import BackupList
+from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.restore import restore as restore_root
+
+from ..control.database import FILE_NAME, ControlDatabase
+from ..control.outbox import Change, os_actor, put_change
+from .backup import facts, shown_progress, summary
+from .context import CliContext, pass_cli
+from .files import seal_now
+
+
+@click.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="A backup, as `backup --to DIR` made it.",
+)
+@pass_cli
+def restore(cli: CliContext, source: Path) -> None:
+    """Make the data directory, new or empty, from a backup, after every file of it proved unchanged.
+
+    The copy gets a writer id of its own and passes `verify`. Tokens, sessions and ingest keys are again what
+    they were: revoke what was revoked since. The restore is recorded, actor os:<user>.
+    """
+    root = RegionRoot(cli.data_dir)
+
+    def record(listed: BackupList) -> None:
+        # Opened before anything may use the copy: a newer release's database is refused here.
+        database = ControlDatabase.open(root.path / FILE_NAME, create=False)
+        change = Change(
+            "system",
+            "restore_completed",
+            f"restored from the backup of {listed.created}",
+            ("backup", str(source.resolve()), None),
+            attributes=facts(listed, source),
+        )
+        try:
+            with database.write() as connection:
+                put_change(connection, (), change, actor=os_actor(), now=time.time())
+        finally:
+            database.close()
+
+    with shown_progress("restoring") as progress:
+        listed = restore_root(source, root, before_use=record, progress=progress)
+    # The old writer's last rows go under its own numbers into files: its chains never grow again.
+    seal_now(cli, None)
+    for name, reason in listed.damaged.items():
+        click.echo(f"warning: {name} was damaged when the backup was made: {reason}", err=True)
+    click.echo(f"{root.path}: {summary(listed)}", err=True)
