@@ -15,8 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from otel_audit.exporter.store.backup_list import CopiedFile, encode_list, read_list
+from otel_audit.exporter.store.blobs import LocalBlobs
+from otel_audit.exporter.store.compaction import merged
 from otel_audit.exporter.store.entry import MANIFEST_VERSION
+from otel_audit.exporter.store.errors import NewerData
 from otel_audit.exporter.store.frame import Frame
+from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.schema import COLUMNS, SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from otel_audit.exporter.wal.writer import Wal
 from otel_audit.query_service.cli.main import run
@@ -153,6 +158,14 @@ def test_restore_refuses_a_newer_list(backup: Path, tmp_path: Path, capsys: Capt
 def test_restore_takes_the_same_backup_when_nothing_is_newer(backup: Path, tmp_path: Path) -> None:
     relisted(backup)
     assert run(["restore", "--from", str(backup), "--data-dir", str(tmp_path / "copy")]) == 0
+
+
+def test_a_merge_never_drops_the_columns_of_a_newer_release(data: Path) -> None:
+    footer(data)
+    root = RegionRoot(data)
+    files = Manifest(root, LocalBlobs(data)).load("acme").files.values()
+    with pytest.raises(NewerData):
+        list(merged([file.ref for file in files]))
 
 
 # Whoever adds a column raises both: the manifest's version is what older releases look at before they

@@ -42,6 +42,20 @@ def test_a_new_database_is_private_durable_and_has_the_operators_tenant(tmp_path
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
+def test_a_copy_is_one_private_file_with_all_that_was_committed(tmp_path: Path) -> None:
+    database = ControlDatabase.open(tmp_path / "control.sqlite")
+    Tenants(database).add("acme")
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE tenants SET export_rate = '1/h'")
+        database.copy_to(
+            tmp_path / "copy" / "control.sqlite"
+        )  # not held up, and without what is not committed
+    [path] = (tmp_path / "copy").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    copy = ControlDatabase.open(path)
+    assert {t.id: t.export_rate for t in Tenants(copy).list()} == {"acme": "10/h", "operator": "10/h"}
+
+
 def test_a_missing_database_is_not_made_by_a_command_that_reads(tmp_path: Path) -> None:
     with pytest.raises(ControlMissing) as raised:
         ControlDatabase.open(tmp_path / "typo" / "control.sqlite", create=False)

@@ -105,12 +105,16 @@ def is_empty(folder: Path) -> bool:
 
 def refuse_copies(folder: Path) -> None:
     """Raise BackupError when `folder` is a copy that nobody may write to: two roots would number alike."""
+    refuse_unfinished(folder)
+    if (folder / LIST_NAME).exists():
+        raise BackupError(
+            f"{folder} is a backup", hint=f"first: otel-audit restore --from {folder} --data-dir NEW"
+        )
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise BackupError when `folder` is a copy of which something may be missing."""
     if (folder / UNFINISHED_NAME).exists():
         raise BackupError(
             f"{folder} is a copy that was not finished", hint="delete it and run backup or restore again"
-        )
-    if (folder / LIST_NAME).exists():
-        raise BackupError(
-            f"{folder} is a backup",
-            hint=f"restore it first: otel-audit restore --from {folder} --data-dir NEW",
         )

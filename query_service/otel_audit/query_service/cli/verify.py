@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from otel_audit.exporter.store.backup_list import refuse_unfinished
 from otel_audit.exporter.store.checkpoint import deviations, read_checkpoint
 from otel_audit.exporter.store.errors import ManifestBroken
 from otel_audit.exporter.store.partition import RegionRoot, check_tenant
@@ -32,6 +33,7 @@ def verify(
     cli: CliContext, ctx: click.Context, tenant: str | None, checkpoint_path: Path | None, as_json: bool
 ) -> None:
     """Re-read everything: each live file's SHA-256 and the chain of the manifest. Exits 1 on any problem."""
+    refuse_unfinished(cli.data_dir)
     root = RegionRoot(cli.data_dir)
     checkpoint = read_checkpoint(checkpoint_path) if checkpoint_path else None
     if checkpoint is not None and checkpoint.tenant != (tenant := tenant or checkpoint.tenant):
