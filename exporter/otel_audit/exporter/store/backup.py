@@ -35,8 +35,8 @@ from .backup_list import (
     read_list,
 )
 from .backup_log import copy_log
-from .blobs import LocalBlobs, is_temporary, make_folder, put_new, sync_folder
-from .copying import copy_file, digest_file, sync_tree
+from .blobs import LocalBlobs, is_temporary, put_new, sync_folder
+from .copying import copy_file, digest_file, make_path, sync_tree
 from .entry import TenantManifest, text_of
 from .errors import BackupError, ManifestBroken, StoreUnavailable
 from .manifest import Manifest
@@ -225,7 +225,7 @@ class _Copy:
             found = digest_file(source, key, lambda _: None)
             if found != self._older[key]:
                 return None
-            make_folder(ref.path.parent)
+            make_path(ref.path.parent)
             ref.path.hardlink_to(source)
         except OSError:  # another file system, or gone
             return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from .backup_list import CopiedFile
-from .blobs import make_folder, sync_folder
+from .blobs import sync_folder
 
 _CHUNK_BYTES: Final = 1 << 20
 _CREATE_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -26,7 +26,7 @@ def copy_file(source: Path, target: Path, name: str, advance: Advance) -> Copied
     digest = hashlib.sha256()
     size = 0
     with source.open("rb") as reading:
-        make_folder(target.parent)
+        make_path(target.parent)
         with os.fdopen(os.open(target, _CREATE_NEW, 0o600), "wb") as writing:
             while chunk := reading.read(_CHUNK_BYTES):
                 digest.update(chunk)
@@ -34,6 +34,13 @@ def copy_file(source: Path, target: Path, name: str, advance: Advance) -> Copied
                 size += len(chunk)
                 advance(len(chunk))
     return CopiedFile(name, size, digest.hexdigest())
+
+
+def make_path(folder: Path) -> None:
+    """Make a folder and its missing parents, mode 0700; durable after `sync_tree`."""
+    if not folder.is_dir():
+        make_path(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def digest_file(path: Path, name: str, advance: Advance) -> CopiedFile:
