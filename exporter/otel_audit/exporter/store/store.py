@@ -167,15 +167,18 @@ class Store:
             return sum(len(manifest.files) for manifest in self._tenants.values())
 
     def look_at_files(self) -> None:
-        """Bring `damages` up to date without reading a file: missing, of another size, or known to differ."""
+        """Bring `damages` up to date: files that are missing, of another size, or known to differ."""
         with self._state:
             live = [
                 (name, file.ref)
                 for name, manifest in self._tenants.items()
                 for file in manifest.files.values()
             ]
-        seen = ((name, self._verified.glance(ref)) for name, ref in live)
-        self._damages = sorted(f"{name}/{damage.file}: {damage.reason}" for name, damage in seen if damage)
+        seen = [(name, ref, damage) for name, ref in live if (damage := self._verified.glance(ref))]
+        with self._state:
+            # What retention took in the meantime is no damage.
+            told = [(n, d) for n, ref, d in seen if ref.path not in self._tenants[n].removed]
+        self._damages = sorted(f"{name}/{damage.file}: {damage.reason}" for name, damage in told)
 
     @property
     def damages(self) -> list[str]:

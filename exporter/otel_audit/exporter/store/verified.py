@@ -45,7 +45,10 @@ class VerifiedFiles:
         return _differs(ref)
 
     def glance(self, ref: FileRef) -> Damage | None:
-        """What is known of a file without reading it; None when nothing speaks against it."""
+        """What is known of a file without reading it; None when nothing speaks against it.
+
+        A file that once differed is read again when it changed: a touch alone does not heal it.
+        """
         try:
             status = ref.path.stat()
         except FileNotFoundError:
@@ -54,8 +57,12 @@ class VerifiedFiles:
             return _differs(ref)
         with self._lock:
             found = self._verdicts.get(ref.path)
-        key = (status.st_ino, status.st_size, status.st_ctime_ns)
-        return _differs(ref) if found and found[:3] == key and found[3] != ref.sha256 else None
+        if found is None or found[3] == ref.sha256:
+            return None
+        try:
+            return self.check(ref)
+        except FileNotFoundError:
+            return self.missing(ref)
 
     def missing(self, ref: FileRef) -> Damage:
         """The verdict on a live file that is not there."""
