@@ -127,7 +127,10 @@ def _address(value: str) -> str:
 
 
 def _request(value: str) -> str:
-    return canonical_uuid(value) or value
+    found = canonical_uuid(value)
+    if found is None:
+        raise ValueError("not a request id")
+    return found
 
 
 def _trace(value: str) -> str:
@@ -161,7 +164,7 @@ FILTERS: Final[tuple[FilterSpec, ...]] = (
     ),
     FilterSpec("ip", "address", "", "an IPv4 or IPv6 address, or a CIDR such as 10.0.0.0/8", _address),
     FilterSpec("session", "text", "session_id = {v}", "a session id or its hash sh_…", session_hash),
-    FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID", _request),
+    FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID or 32 hex digits", _request),
     FilterSpec("trace", "id", "trace_id = {v}", "a trace id, 32 hex digits", _trace),
     FilterSpec("resource_id", "text", "resource_id = {v}", "exact id of the thing acted on"),
     FilterSpec(

@@ -266,6 +266,8 @@ def test_from_is_inclusive_and_to_is_exclusive_to_the_microsecond() -> None:
         ([("ip", "10.0.0.300")], "CIDR"),
         ([("ip", "10.0.0.0/40")], "CIDR"),
         ([("trace", "xyz")], "32 hex"),
+        ([("request", "xyz")], "UUID or 32 hex"),
+        ([("request", "0190a1b2-0000-7000-8000")], "UUID or 32 hex"),
         ([("user", "a"), ("user", "b")], "one value"),
         ([("q", "x" * 513)], "512"),
         ([("from", "2026-03-02"), ("to", "2026-03-02")], "exclusive"),

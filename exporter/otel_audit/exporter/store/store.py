@@ -162,13 +162,16 @@ class Store:
         return self._contents.live_files
 
     def look_at_files(self) -> None:
-        """Bring `damages` up to date without reading a file: missing, of another size, or known to differ."""
-        seen = (
-            (tenant, self._verified.glance(file.ref))
+        """Bring `damages` up to date: files that are missing, of another size, or known to differ."""
+        seen = [
+            (tenant, file.ref, damage)
             for tenant in self._contents.tenants()
             for file in self._contents.files(tenant)
-        )
-        self._damages = sorted(f"{name}/{damage.file}: {damage.reason}" for name, damage in seen if damage)
+            if (damage := self._verified.glance(file.ref))
+        ]
+        # What compaction or retention took in the meantime is no damage.
+        told = [(tenant, damage) for tenant, ref, damage in seen if self._contents.is_live(tenant, ref)]
+        self._damages = sorted(f"{tenant}/{damage.file}: {damage.reason}" for tenant, damage in told)
 
     @property
     def damages(self) -> list[str]:

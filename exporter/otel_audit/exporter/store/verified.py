@@ -51,7 +51,10 @@ class VerifiedFiles:
         return _differs(ref)
 
     def glance(self, ref: FileRef) -> Damage | None:
-        """What is known of a file without reading it; None when nothing speaks against it."""
+        """What is known of a file without reading it; None when nothing speaks against it.
+
+        A file that once differed is read again when it changed: a touch alone does not heal it.
+        """
         try:
             status = ref.path.stat()
         except FileNotFoundError:
@@ -60,8 +63,12 @@ class VerifiedFiles:
             return _differs(ref)
         with self._lock:
             found = self._verdicts.get(ref.path)
-        key = (status.st_ino, status.st_size, status.st_ctime_ns)
-        return _differs(ref) if found and found[:3] == key and found[3] != ref.sha256 else None
+        if found is None or found[3] == ref.sha256:
+            return None
+        try:
+            return self.check(ref)
+        except FileNotFoundError:
+            return self.missing(ref)
 
     def read_again(self, ref: FileRef) -> Damage | None:
         """Like `check`, but whatever was found before: silent rot changes no ctime."""

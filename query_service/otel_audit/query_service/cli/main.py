@@ -16,6 +16,7 @@ import click
 
 from otel_audit.instrumentation.errors import AuditError
 
+from ..launcher import INTERRUPTED
 from .context import DATA_DIR_ENVIRONMENT, DEFAULT_DATA_DIR, CliContext, data_dir_option, visible
 
 PROGRAM: Final = "otel-audit"
@@ -81,7 +82,7 @@ def cli(ctx: click.Context, data_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 failed, 2 wrongly used."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrongly used, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -98,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), "", status=error.exit_code)
     except click.Abort:
-        return _fail("interrupted", "")
+        return INTERRUPTED
     except OSError as error:
         if error.errno == errno.EPIPE:
             # Whoever read our output has gone; Python would complain again when it flushes at exit.

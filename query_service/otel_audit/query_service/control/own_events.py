@@ -29,6 +29,8 @@ _READS: Final[Mapping[str, tuple[str, str, str]]] = {
     "export": ("system", "export", "exported from the audit trail"),
     "stream": ("system", "stream", "watched the audit trail live"),
 }
+# A stream goes on after its handshake, and is told before it.
+_ANSWERED: Final = frozenset({"search", "read", "export"})
 
 
 def read_event(
@@ -47,12 +49,14 @@ def read_event(
     """
     category, name, did = _READS[action]
     event_id = details.get("event_id")
+    answered = 404 if details.get("found") is False else 200
     target = ("audit_trail", org) if event_id is None else ("audit_event", str(event_id))
     return _event(
         facts,
         time_unix_nano=now_ns,
         category=category,
         action=name,
+        http_status=answered if action in _ANSWERED and facts.method is not None else None,
         message=f"{principal.user} {did}",
         target_type=target[0],
         target_id=target[1],
