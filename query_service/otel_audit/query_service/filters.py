@@ -258,6 +258,11 @@ class Filters:
         return " AND ".join(tests) or "TRUE", params
 
     @property
+    def text(self) -> str | None:
+        """What is searched for in free text."""
+        return next(iter(self.values("q")), None)
+
+    @property
     def any_besides_time(self) -> bool:
         """Whether something other than time is filtered."""
         return any(name not in _TIME_NAMES for name, _ in self.chosen)

@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .blobs import Blobs
-from .grams import GramFilter
+from .grams import GramFilter, may_contain
 from .partition import RegionRoot
 from .schema import FREE_TEXT
 from .snapshot import FileRef
@@ -105,6 +105,13 @@ class Sidecars:
                 while len(self._mapped) > _MAPPED_MAX:
                     self._mapped.popitem(last=False)
         return found
+
+    def holding(self, text: str | None, refs: list[FileRef]) -> list[FileRef]:
+        """The files that may hold `text` in a free-text column; all of them when it is None."""
+        if text is None:
+            return refs
+        found = ((ref, self.get(ref)) for ref in refs)
+        return [ref for ref, sidecar in found if sidecar is None or may_contain(sidecar.grams, text)]
 
     def rebuild(self, ref: FileRef) -> Sidecar:
         """Make the sidecar of a verified file anew from its rows. Raises what reading the file does."""

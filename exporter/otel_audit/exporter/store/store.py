@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -26,9 +28,10 @@ from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
 from .removal import quarantine_file, tidy_after_crash
 from .retention import Expired
+from .scrub import Scrubbed, Scrubber
 from .segments import Segments
 from .sidecar import Sidecars
-from .snapshot import Published, Snapshot
+from .snapshot import FileRef, Published, Snapshot
 from .verified import VerifiedFiles, check_files, overlapping
 from .writer import StoreWriter
 
@@ -61,22 +64,28 @@ class Store:
         self.root = root
         make_folder(root.path)
         self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
-        self.writer_id = _writer_id(root.path)
-        self._blobs = blobs or LocalBlobs(root.path)
-        self._verified = verified or VerifiedFiles()
-        self._manifest = Manifest(root, self._blobs)
-        sidecars = Sidecars(root, self._blobs)
-        self._contents = Contents(
-            root, self._manifest, sidecars, self._verified, writer=self.writer_id, now=now
-        )
-        self._listeners: tuple[Listener, ...] = ()
-        self._damages: list[str] = []
-        self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
-        self._segments = Segments(self.wal, self._contents)
-        self._replay()
-        for tenant in root.tenants():
-            tidy_after_crash(root, self._blobs, self._contents, tenant)
-        self.look_at_files()
+        with ExitStack() as on_error:
+            on_error.callback(self._lock_file.release)
+            self.writer_id = _writer_id(root.path)
+            self._blobs = blobs or LocalBlobs(root.path)
+            self._verified = verified or VerifiedFiles()
+            self._manifest = Manifest(root, self._blobs)
+            self._sidecars = Sidecars(root, self._blobs)
+            self._contents = Contents(
+                root, self._manifest, self._sidecars, self._verified, writer=self.writer_id, now=now
+            )
+            self._listeners: tuple[Listener, ...] = ()
+            self._damages: list[str] = []
+            self._scrubbing = threading.Lock()
+            self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
+            on_error.callback(self.wal.close)
+            self._segments = Segments(self.wal, self._contents)
+            self._replay()
+            for tenant in root.tenants():
+                tidy_after_crash(root, self._blobs, self._contents, tenant)
+            self.look_at_files()
+            on_error.pop_all()
+        self._scrubber = Scrubber(self._contents, self._verified, self._quarantine)
         self._maintainer = Maintainer(root, self._blobs, self._contents, self._segments, self._verified, now)
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
@@ -103,17 +112,19 @@ class Store:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         """See SnapshotSource.snapshot."""
         check_tenant(tenant)
         while True:
             refs, tables, position = self._contents.view(tenant)
-            files, damaged, differing = check_files(self._verified, overlapping(refs, time_from, time_to))
+            wanted = self._sidecars.holding(text, overlapping(refs, time_from, time_to))
+            files, damaged, differing = check_files(self._verified, wanted)
             # A removal is final, so this ends: a file that was taken meanwhile is no damage.
             if not damaged or all(self._contents.is_live(tenant, ref) for ref in refs):
                 break
         for ref in differing:
-            quarantine_file(self.root, self._blobs, tenant, ref)
+            self._quarantine(tenant, ref)
         if damaged:
             self.look_at_files()
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
@@ -152,6 +163,14 @@ class Store:
     def tidy(self) -> None:
         """Delete replaced files that nobody can be reading any more."""
         self._maintainer.tidy()
+
+    def scrub(self, *, files_max: int | None = None) -> Scrubbed:
+        """Read files again, the next `files_max` in turn or all of them; damaged ones go to quarantine."""
+        with self._scrubbing:
+            done = self._scrubber.whole_pass() if files_max is None else self._scrubber.turn(files_max)
+        if done.damages:
+            self.look_at_files()
+        return done
 
     @property
     def hot_rows(self) -> int:
@@ -221,6 +240,9 @@ class Store:
             )
 
     # Own affairs.
+
+    def _quarantine(self, tenant: str, ref: FileRef) -> None:
+        quarantine_file(self.root, self._blobs, tenant, ref)
 
     def _hold(self, position: Position, frame: Frame) -> pa.Table:
         self._segments.note(position, frame)

@@ -76,6 +76,11 @@ class VerifiedFiles:
             self._verdicts.pop(ref.path, None)
         return self.check(ref)
 
+    def unreadable(self, ref: FileRef, error: OSError) -> Damage:
+        """The verdict on a live file whose bytes the disk does not give."""
+        reason = f"it cannot be read: {os.strerror(error.errno or 0)}"
+        return Damage(ref.path.name, reason, ref.time_min, ref.time_max)
+
     def missing(self, ref: FileRef) -> Damage:
         """The verdict on a live file that is not there."""
         if (ref.path.parents[2] / "_quarantine" / ref.path.name).exists():
@@ -110,23 +115,23 @@ def check_files(
     for ref in refs:
         try:
             damage = verified.check(ref)
-            if damage is not None:
-                differing.append(ref)
         except FileNotFoundError:
             damage = verified.missing(ref)
         except OSError as error:
-            reason = f"it cannot be read: {os.strerror(error.errno or 0)}"
-            damage = Damage(ref.path.name, reason, ref.time_min, ref.time_max)
+            damage = verified.unreadable(ref, error)
         if damage is None:
             good.append(ref)
         else:
             log.error("file %s is left out of an answer: %s", damage.file, damage.reason)
             damaged.append(damage)
+            if damage.differs:
+                differing.append(ref)
     return tuple(good), tuple(damaged), differing
 
 
 def _differs(ref: FileRef) -> Damage:
-    return Damage(ref.path.name, "its SHA-256 differs from the manifest's", ref.time_min, ref.time_max)
+    reason = "its SHA-256 differs from the manifest's"
+    return Damage(ref.path.name, reason, ref.time_min, ref.time_max, differs=True)
 
 
 def _sha256(path: Path) -> str:

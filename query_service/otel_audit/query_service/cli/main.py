@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "files": (f"{_HERE}.files:files", "List the Parquet files for other engines."),
     "retention": (f"{_HERE}.retention:retention", "Delete what is older than its retention."),
     "verify": (f"{_HERE}.verify:verify", "Check every file against the manifest and its chain."),
+    "scrub": (f"{_HERE}.scrub:scrub", "Read every file again and set damaged ones aside."),
     "redact": (f"{_HERE}.redact:redact", "Show what redaction does to standard input."),
     "config": (f"{_HERE}.config:config", "Check and show the configuration."),
     "doctor": (f"{_HERE}.doctor:doctor", "Say what would silently not be recorded."),
