@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -53,10 +53,6 @@ class HoldScope:
         """Canonical: equal scopes give equal text."""
         return json.dumps(self.filters.items(), ensure_ascii=False, separators=(",", ":"))
 
-    def as_dict(self) -> dict[str, list[str]]:
-        """Filter name → values, for people."""
-        return {name: list(values) for name, values in self.filters.chosen}
-
     def overlaps(self, ref: FileRef) -> bool:
         """Whether the file may have a row in the scope's time."""
         return (self.time_from is None or ref.time_max >= self.time_from) and (
@@ -82,12 +78,3 @@ class HoldScope:
             tests.append("time < $hold_to")
             params["hold_to"] = self.time_to
         return " AND ".join(tests), params
-
-
-def scope_items(filters: Mapping[str, str | list[str]]) -> list[tuple[str, str]]:
-    """Filter name → value or values, as (name, value) pairs."""
-    return [
-        (name, value)
-        for name, given in filters.items()
-        for value in (given if isinstance(given, list) else [given])
-    ]

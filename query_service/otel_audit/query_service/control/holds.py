@@ -6,6 +6,7 @@ ends it after a delay.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select
 from otel_audit.instrumentation.errors import AuditError
 
 from ..hold_scope import HoldScope
+from ..settings import RELEASE_DELAY_S
 from .database import ControlDatabase
 from .outbox import Actor, Change, os_actor, put_own_change, utc_text
 from .tables import HOLDS, TENANTS
@@ -26,10 +28,8 @@ from .tenants import NoSuchTenant
 if TYPE_CHECKING:
     from ..auth.request_facts import RequestFacts
 
-# As for a shorter retention: who stole an administrator's session cannot have the trail deleted unnoticed.
-RELEASE_DELAY_S: Final = 7 * 86_400.0
 # Part of an address and of a command line, so without anything that either would need to escape.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A paragraph; documents belong elsewhere.
 _REASON_CHARS_MAX: Final = 1_000
 # Retention asks each of them about each partition that is due, a few ms a time.
@@ -78,6 +78,14 @@ class Hold:
         """What it covers. Raises FilterError or ValueError when this release cannot read it."""
         return HoldScope.from_json(self.filters)
 
+    @property
+    def chosen(self) -> dict[str, list[str]]:
+        """Filter → values, also of filters that this release does not know."""
+        found: dict[str, list[str]] = {}
+        for name, value in json.loads(self.filters):
+            found.setdefault(name, []).append(value)
+        return found
+
     def in_force(self, now: float) -> bool:
         """Whether it holds at `now`: also before it was made, because a clock may be set back."""
         return self.effective_at is None or now < self.effective_at
@@ -87,6 +95,22 @@ class Hold:
         if self.released_at is None:
             return "active"
         return "releasing" if self.in_force(now) else "released"
+
+    def as_dict(self, now: float) -> dict[str, Any]:
+        """The hold as the API and the commands show it."""
+        return {
+            "tenant": self.tenant,
+            "name": self.name,
+            "status": self.status(now),
+            "reason": self.reason,
+            "filters": self.chosen,
+            "created_at": utc_text(self.created_at),
+            "created_by": self.created_by,
+            "released_at": utc_text(self.released_at),
+            "effective_at": utc_text(self.effective_at),
+            "released_by": self.released_by,
+            "release_reason": self.release_reason,
+        }
 
 
 class Holds:
@@ -118,7 +142,7 @@ class Holds:
         Raises InvalidHold, FilterError, NoSuchTenant, HoldExists, TooManyHolds, ControlUnavailable.
         """
         scope, now, who = HoldScope.parse(filters), self._now(), actor or os_actor()
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise InvalidHold(
                 f"{name[:80]!r} cannot be a hold's name",
                 hint="use letters, digits, dot, _ and -, a letter or digit first, at most 63",
@@ -136,7 +160,7 @@ class Holds:
                 )
             _check_room(connection, tenant, now)
             connection.execute(insert(HOLDS).values(_columns(hold)))
-            self._record(connection, hold, "added", {"filters": (None, scope.as_dict())}, who, facts)
+            self._record(connection, hold, "added", {"filters": (None, hold.chosen)}, who, facts)
         return hold
 
     def release(
