@@ -19,6 +19,7 @@ from otel_audit.instrumentation.event import AuditEvent
 from otel_audit.instrumentation.ids import uuid7
 
 from ..control.database import ControlDatabase
+from ..control.holds import Holds
 from ..control.ingest_keys import IngestKeys
 from ..control.own_events import SEARCH_PURPOSE
 from ..control.tenants import Tenants
@@ -38,6 +39,7 @@ class Core:
         self.store = Store(self.root, lock_timeout_s=lock_timeout_s)
         self.db = ControlDatabase.open(self.root.path / "control.sqlite")
         self.tenants = Tenants(self.db)
+        self.holds = Holds(self.db, release_delay_s=settings.hold_release_delay_s)
         self.keys = IngestKeys(self.db)
         self.keyring = Keyring(self.root.keys)
         self.rules = load_rules()
