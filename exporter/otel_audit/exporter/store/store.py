@@ -19,6 +19,7 @@ from .blobs import make_folder, put_new
 from .errors import StoreUnavailable
 from .fingerprints import Fingerprints
 from .frame import Frame
+from .held import Held, HeldOf
 from .hot import HotRows, join
 from .lock import RootLock
 from .manifest import Manifest, TenantManifest
@@ -138,10 +139,12 @@ class Store:
         now: datetime,
         actor: str,
         dry_run: bool = False,
+        held: HeldOf | None = None,
     ) -> list[Expired]:
         """Delete the partitions whose period is over at `now`; returns them.
 
         months: tenant, now → months a class. actor: who asked, kept in the manifest entry.
+        held: says what of a partition must stay; one of which anything must stay is left as it is.
         """
         self.seal()
         done: list[Expired] = []
@@ -149,11 +152,18 @@ class Store:
             for tenant in sorted(self._tenants):
                 policy = months(tenant, now)
                 due = expired(tenant, self._tenants[tenant].files.values(), policy, now)
-                for partition in due if not dry_run else ():
-                    self._delete(
-                        partition, {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
-                    )
-                done += due
+                # All are judged before one goes: what cannot be judged keeps its neighbours too.
+                judged = [(p, held(tenant, [f.ref for f in p.files], now) if held else Held()) for p in due]
+                if any(kept.problem for _, kept in judged):
+                    continue
+                for partition, kept in judged:
+                    if not kept.nothing or not kept.is_current():
+                        continue
+                    if not dry_run:
+                        self._delete(
+                            partition, {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
+                        )
+                    done.append(partition)
         return done
 
     @property
