@@ -294,7 +294,10 @@ def _period(given: dict[str, list[str]], now: datetime) -> tuple[datetime, datet
         start = parse_time(given["from"][0]) if "from" in given else (end or now) - length
     except OverflowError:
         start = datetime.min.replace(tzinfo=UTC)
-    end = end or max(now, start) + CLOCK_AHEAD
+    try:
+        end = end or max(now, start) + CLOCK_AHEAD
+    except OverflowError:
+        end = datetime.max.replace(tzinfo=UTC)
     if start >= end:
         shown = given["from"][0] if "from" in given else ""
         raise FilterError("from", shown, "not before `to`", allowed="a time before `to`, which is exclusive")

@@ -249,6 +249,11 @@ def test_from_is_inclusive_and_to_is_exclusive_to_the_microsecond() -> None:
     assert matching(items, rows, time=False) == [0, 1, 2, 3]
 
 
+def test_the_last_hour_of_the_calendar_is_a_time_like_any_other() -> None:
+    filters = Filters.parse([("from", "9999-12-31T23:30:00Z")], now=NOW)
+    assert filters.time_from < filters.time_to
+
+
 @pytest.mark.parametrize(
     ("items", "said"),
     [

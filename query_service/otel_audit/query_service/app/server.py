@@ -109,6 +109,11 @@ def _announce(core: Core, control: LocalControl, addresses: Addresses) -> None:
     """Tell commands on this machine where the server is."""
     path = core.root.run / "serve.json"
     temporary = path.with_suffix(".tmp")
-    about = {"public_url": core.settings.public_url, "control": str(control.path)}
+    settings = core.settings
+    about = {
+        "public_url": settings.public_url,
+        "hold_release_delay_s": settings.hold_release_delay_s,
+        "control": str(control.path),
+    }
     temporary.write_text(json.dumps({**addresses, **about}))
     temporary.rename(path)

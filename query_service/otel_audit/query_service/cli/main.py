@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sql": (f"{_HERE}.sql:sql", "Run SQL over the events of an organization."),
     "files": (f"{_HERE}.files:files", "List the Parquet files for other engines."),
     "retention": (f"{_HERE}.retention:retention", "Delete what is older than its retention."),
+    "hold": (f"{_HERE}.hold:hold", "Keep events whatever their retention, and let go again."),
     "verify": (f"{_HERE}.verify:verify", "Check every file against the manifest and its chain."),
     "scrub": (f"{_HERE}.scrub:scrub", "Read every file again and set damaged ones aside."),
     "redact": (f"{_HERE}.redact:redact", "Show what redaction does to standard input."),
