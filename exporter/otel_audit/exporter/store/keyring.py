@@ -8,7 +8,7 @@ import hmac
 import os
 from pathlib import Path
 
-from .blobs import make_folder, put_new
+from .blobs import make_folder, put_new, sync_folder
 from .errors import StoreError
 from .partition import check_tenant
 
@@ -34,8 +34,20 @@ class Keyring:
             self._derived[tenant, purpose] = found
         return found
 
+    def path(self, tenant: str) -> Path:
+        """Where the tenant's key lies."""
+        return self._directory / f"{check_tenant(tenant)}.key"
+
+    def forget(self, tenant: str) -> None:
+        """Delete the tenant's key: what was hashed with it can never be matched again."""
+        self.path(tenant).unlink(missing_ok=True)
+        if self._directory.is_dir():
+            sync_folder(self._directory)
+        for known in [known for known in self._derived if known[0] == tenant]:
+            del self._derived[known]
+
     def _master(self, tenant: str) -> bytes:
-        path = self._directory / f"{check_tenant(tenant)}.key"
+        path = self.path(tenant)
         try:
             if not path.exists():
                 make_folder(self._directory)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..wal.format import Position
 from ..wal.writer import Wal
 from .blobs import make_folder, put_new
-from .errors import StoreUnavailable
+from .errors import StoreUnavailable, WrongRegion
 from .fingerprints import Fingerprints
 from .frame import Frame
 from .hot import HotRows, join
@@ -28,6 +28,7 @@ from .removal import delete_files
 from .retention import Expired, expired
 from .seal import write_files
 from .snapshot import Damage, FileRef, Published, Snapshot
+from .tenant_removal import Removed, remove_tenant
 from .verified import VerifiedFiles
 from .writer import StoreWriter
 
@@ -51,13 +52,18 @@ class Store:
         wal_segment_bytes_max: int = 64 << 20,
         now: Callable[[], float] = time.time,
         verified: VerifiedFiles | None = None,
+        accepts: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Recover what a crash left and take over the root.
+
+        accepts: whether a tenant belongs to this root; no other is stored or sealed here.
 
         Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors.
         """
         self.root = root
         self._now = now
+        self._accepts = accepts
+        self._leaving: set[str] = set()  # tenants whose removal has begun
         make_folder(root.path)
         self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
         self.writer_id = _writer_id(root.path)
@@ -80,7 +86,11 @@ class Store:
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
-        """See StoreWriter.append."""
+        """See StoreWriter.append. Raises WrongRegion for a tenant that is not of this root."""
+        for tenant in rows:
+            if not self._accepts(tenant):
+                raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
+            self._refuse_leaving(tenant)
         self._writer.append(rows)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -156,6 +166,12 @@ class Store:
                 done += due
         return done
 
+    def remove_tenant(self, tenant: str) -> Removed:
+        """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
+        self._leaving.add(check_tenant(tenant))
+        self._writer.flush()  # what was under way is hot or refused now
+        return remove_tenant(self.root, tenant, self.wal, self.seal, self._forget)
+
     @property
     def hot_rows(self) -> int:
         with self._state:
@@ -215,6 +231,7 @@ class Store:
         return found
 
     def next_seq(self, tenant: str) -> int:
+        self._refuse_leaving(tenant)
         with self._state:
             manifest = self._tenants.get(tenant)
             sealed = manifest.sealed_to(self.writer_id) if manifest else 0
@@ -268,7 +285,16 @@ class Store:
         with self._state:
             names = [tenant] if tenant is not None else sorted(self._hot.tenants)
             hot = [(name, self._hot.tenants[name]) for name in names if name in self._hot.tenants]
-            return [name for name, rows in hot if due is None or due(rows.rows, rows.bytes, now - rows.since)]
+            names = [n for n, rows in hot if due is None or due(rows.rows, rows.bytes, now - rows.since)]
+        return [name for name in names if self._accepts(name)]
+
+    def _refuse_leaving(self, tenant: str) -> None:
+        if tenant in self._leaving:
+            raise StoreUnavailable("the organization is being deleted", hint="stop its senders")
+
+    def _forget(self, tenant: str) -> TenantManifest:
+        with self._maintenance, self._state:
+            return self._tenants.pop(tenant, TenantManifest(tenant))
 
     def _seal_tenant(self, tenant: str) -> int:
         with self._state:
