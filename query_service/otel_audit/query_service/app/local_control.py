@@ -32,7 +32,7 @@ class ServerRefused(AuditError):
 
 
 class LocalControl:
-    """Serves `seal` and `retention` to commands of the same OS user."""
+    """Serves `seal`, `retention` and `tenant_delete` to commands of the same OS user."""
 
     def __init__(self, core: Core) -> None:
         # A path of its own: data directories may be deeper than a socket's name may be long.
@@ -41,6 +41,7 @@ class LocalControl:
         commands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "ping": lambda ask: "pong",
             "seal": lambda ask: core.seal(ask["tenant"]),
+            "tenant_delete": lambda ask: core.delete_tenant(ask["tenant"], actor=ask["actor"]),
             "retention": lambda ask: [
                 {"tenant": p.tenant, "retention": p.retention, "date": p.date, "rows": p.rows}
                 for p in core.run_retention(

@@ -42,12 +42,13 @@ class Maintenance:
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + _LOOK_EVERY_S
                 self._try("looking at files", self._core.store.look_at_files)
+                self._try("looking for misplaced data", self._core.residence.look)
             if time.monotonic() >= retention_at:
                 retention_at = time.monotonic() + _RETENTION_EVERY_S
                 self._try("retention", self._retention)
 
     @staticmethod
-    def _try(what: str, duty: Callable[[], None]) -> None:
+    def _try(what: str, duty: Callable[[], object]) -> None:
         try:
             duty()
         except Exception:
