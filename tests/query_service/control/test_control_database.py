@@ -122,3 +122,18 @@ def test_threads_opening_a_new_database_together_make_its_tables_once(tmp_path: 
     with sqlite3.connect(path) as raw:
         assert raw.execute("SELECT version FROM schema_version").fetchall() == [(SCHEMA_VERSION,)]
     raw.close()
+
+
+def test_a_database_of_the_release_before_gets_the_tables_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "control.sqlite"
+    ControlDatabase.open(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TABLE tenant_deletions")
+        raw.execute("UPDATE schema_version SET version = 1")
+    raw.close()
+    database = ControlDatabase.open(path)
+    assert [tenant.id for tenant in Tenants(database).list()] == ["operator"]
+    database.close()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT version FROM schema_version").fetchall() == [(SCHEMA_VERSION,)]
+    raw.close()

@@ -16,7 +16,6 @@ from .claim import claim_root
 from .errors import StoreUnavailable
 from .keyring import Keyring
 from .partition import RegionRoot
-from .retention import Expired
 from .snapshot import Snapshot
 from .store import Listener, Store
 from .tenant_removal import Removed, empty_log
@@ -64,6 +63,11 @@ class RegionStores:
         """The one store of a tenant. Raises StoreUnavailable."""
         return self._stores[self.region(tenant)]
 
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The store of every region, for duties that each does by itself."""
+        return tuple(self._stores.values())
+
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
         """Store rows of one or more tenants, each in its region; see Store.append.
 
@@ -109,18 +113,6 @@ class RegionStores:
         if tenant is not None:
             return self.store(tenant).seal(tenant, due=due)
         return sum(self._each(lambda store: store.seal(due=due)))
-
-    def run_retention(
-        self,
-        months: Callable[[str, datetime], Mapping[str, int]],
-        *,
-        now: datetime,
-        actor: str,
-        dry_run: bool = False,
-    ) -> list[Expired]:
-        """See Store.run_retention."""
-        done = self._each(lambda store: store.run_retention(months, now=now, actor=actor, dry_run=dry_run))
-        return [partition for part in done for partition in part]
 
     def remove_tenant(self, tenant: str, region: str) -> Removed:
         """Delete everything of a tenant in its region; see Store.remove_tenant. Safe to repeat."""

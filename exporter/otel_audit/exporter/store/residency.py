@@ -47,10 +47,13 @@ def survey(
     read_logs: also read each region's WAL, up to a gigabyte. Costs one stat a file.
     """
     logs = {region: tenants_in_log(root) if read_logs else {} for region, root in roots.items()}
+    found_elsewhere = strays(roots, pins)
     found = []
     for tenant, region in sorted(pins.items()):
-        others = [name for name in roots if name != region]
-        elsewhere = [where for name in others for where in _traces(roots[name], tenant, logs[name])]
+        elsewhere = found_elsewhere.get(tenant, [])
+        for name in roots:
+            if name != region and tenant in logs[name]:
+                elsewhere.append(f"{logs[name][tenant]} rows in {roots[name].wal}")
         root = roots.get(region)
         files, size = _measure(root.tenant(tenant)) if root else (0, 0)
         found.append(
@@ -67,16 +70,25 @@ def survey(
     return found
 
 
-def _traces(root: RegionRoot, tenant: str, log: Mapping[str, int]) -> Iterator[str]:
-    folder = root.tenant(tenant)
-    leftovers = root.removed / folder.name, RegionRoot(root.arriving).tenant(tenant)
-    for path in (folder, *leftovers, Keyring(root.keys).path(tenant)):
-        if path.exists():
-            yield str(path)
-    for path in sorted(root.reads.glob(f"{tenant}.*.json")):
-        yield str(path)
-    if tenant in log:
-        yield f"{log[tenant]} rows in {root.wal}"
+def strays(roots: Mapping[str, RegionRoot], pins: Mapping[str, str]) -> dict[str, list[str]]:
+    """Tenant → what lies under other regions' roots, for those that have such. Opens no file."""
+    found: dict[str, list[str]] = {}
+    for region, root in roots.items():
+        for tenant, path in _traces(root):
+            if pins.get(tenant, region) != region:
+                found.setdefault(tenant, []).append(str(path))
+    return found
+
+
+def _traces(root: RegionRoot) -> Iterator[tuple[str, Path]]:
+    """Everything under a root that is somebody's."""
+    for folder in (root.store, root.removed, RegionRoot(root.arriving).store):
+        for path in sorted(folder.glob("tenant=*")):
+            yield path.name.removeprefix("tenant="), path
+    for path in sorted(Keyring(root.keys).folder.glob("*.key")):
+        yield path.stem, path
+    for path in sorted(root.reads.glob("*.json")):
+        yield path.name.partition(".")[0], path
 
 
 def _measure(folder: Path) -> tuple[int, int]:

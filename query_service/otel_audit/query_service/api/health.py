@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_audit.query_service.api.call import answer
-from otel_audit.query_service.api.guard import admit_operator
+from otel_audit.query_service.api.guard import shows_operator
 from otel_audit.query_service.services import Services
 
 
@@ -28,8 +28,7 @@ async def ready(request: Request, services: Services) -> Response:
         "status": "ready" if state.ready else "unready",
         "degraded": list(state.degraded),
     }
-    if request.headers.get("authorization") is not None:
-        await admit_operator(request, services)
+    if await shows_operator(request, services):
         found = await services.work.lookup(services.residency)
         body["tenants"] = [asdict(residence) for residence in found]
     return answer(body, 200 if state.ready else 503)

@@ -95,11 +95,21 @@ class Core:
 
         actor: `system:retention` or `os:<user>`.
         """
-        due = self.store.run_retention(self._months, now=now, actor=actor, dry_run=dry_run)
-        if not dry_run:
-            for tenant in sorted({partition.tenant for partition in due}):
-                mine = [partition for partition in due if partition.tenant == tenant]
+        due: list[Expired] = []
+        failed: Exception | None = None
+        # Region by region, so that what one has deleted is recorded when the next one fails.
+        for store in self.store.stores:
+            try:
+                part = store.run_retention(self._months, now=now, actor=actor, dry_run=dry_run)
+            except Exception as error:  # noqa: BLE001 - raised when every region had its turn
+                failed = failed or error
+                continue
+            for tenant in sorted({partition.tenant for partition in part}) if not dry_run else ():
+                mine = [partition for partition in part if partition.tenant == tenant]
                 self.self_audit.record(tenant, _deletion(mine, actor))
+            due += part
+        if failed is not None:
+            raise failed
         return due
 
     def _months(self, tenant: str, now: datetime) -> Mapping[str, int]:

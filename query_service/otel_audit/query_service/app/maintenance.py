@@ -42,7 +42,7 @@ class Maintenance:
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + _LOOK_EVERY_S
                 self._try("looking at files", self._core.store.look_at_files)
-                self._try("looking for misplaced data", self._core.residence.look)
+                self._try("looking for misplaced data", self._core.residence.glance)
             if time.monotonic() >= retention_at:
                 retention_at = time.monotonic() + _RETENTION_EVERY_S
                 self._try("retention", self._retention)
