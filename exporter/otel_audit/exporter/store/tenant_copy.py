@@ -57,7 +57,7 @@ def copy_tenant(
 
     Works beside a running server; rows still in the WAL are not in it, so seal first. progress: told of
     every file's bytes. Every file is checked against the manifest on its way.
-    Raises CopyRefused (target is there already, a file is damaged), StoreUnavailable (never still).
+    Raises CopyRefused (target is there already, a file is damaged), StoreUnavailable (a file is missing).
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CopyRefused(f"{target} is not an empty folder", hint="name a new one with --to")
@@ -69,7 +69,10 @@ def copy_tenant(
         except FileNotFoundError:
             shutil.rmtree(copy.store, ignore_errors=True)  # retention took a file: what is live now?
     else:
-        raise StoreUnavailable("the files keep changing", hint="try again in a moment")
+        raise StoreUnavailable(
+            "a file that the ledger lists is not there",
+            hint=f"try again; if it stays so, 'otel-audit verify --tenant {tenant}' names it",
+        )
     found = verify_tenant(copy, tenant)
     if found.problems:
         shutil.rmtree(copy.store, ignore_errors=True)
