@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from otel_audit.exporter.store.residency import Residence
 from otel_audit.exporter.store.snapshot import SnapshotSource
 from otel_audit.query_service.api.edge.work import WorkPool
 from otel_audit.query_service.auth.sessions import SessionService
@@ -30,7 +31,10 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The query service's parts. health: asked by every probe, so it must answer at once."""
+    """The query service's parts. health: asked by every probe, so it must answer at once.
+
+    residency: where each organization's bytes are; looks at every file.
+    """
 
     settings: Settings
     engine: Engine
@@ -45,4 +49,5 @@ class Services:
     export_limiter: ExportLimiter
     metrics: Metrics
     health: Callable[[], Readiness]
+    residency: Callable[[], Sequence[Residence]]
     work: WorkPool = field(default_factory=WorkPool)

@@ -13,7 +13,8 @@ import pytest
 
 from otel_audit.exporter.store.held import Held
 from otel_audit.exporter.store.retention import DEFAULT_MONTHS
-from otel_audit.query_service.app.core import Core, RetentionIncomplete
+from otel_audit.query_service.app.core import Core
+from otel_audit.query_service.app.retention_run import RetentionIncomplete
 from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.filters import Filters
 from otel_audit.query_service.search import search
@@ -131,7 +132,8 @@ def test_without_the_control_database_nothing_is_deleted(core: Core, table: str)
 
 def test_a_hold_that_came_between_judging_and_deleting_counts(core: Core) -> None:
     late = Held(is_current=lambda: False)
-    core.store.run_retention(
+    [store] = core.store.stores
+    store.run_retention(
         lambda *_: DEFAULT_MONTHS, now=DUE, actor="test", held=lambda tenant, files, now: late
     )
     assert len(events(core)) == 8

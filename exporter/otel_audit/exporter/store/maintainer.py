@@ -48,9 +48,11 @@ class Maintainer:
         segments: Segments,
         verified: VerifiedFiles,
         now: Callable[[], float],
+        accepts: Callable[[str], bool],
     ) -> None:
         self._root, self._blobs, self._contents = root, blobs, contents
         self._segments, self._verified, self._now = segments, verified, now
+        self._accepts = accepts
         self._step = threading.Lock()  # one seal, merge or removal at a time
         # tenant → entries of its chain when its state was last written.
         self._states: dict[str, int] = {}
@@ -60,7 +62,8 @@ class Maintainer:
         sealed = 0
         with self._step:
             for name in [tenant] if tenant is not None else self._contents.hot_tenants(due):
-                sealed += self._seal_tenant(name)
+                if self._accepts(name):
+                    sealed += self._seal_tenant(name)
             self._segments.drop_sealed()
         return sealed
 
@@ -81,6 +84,8 @@ class Maintainer:
         now, done = self._now(), 0
         kept = pinned(self._root, now)
         for name in [tenant] if tenant is not None else self._contents.tenants():
+            if not self._accepts(name):
+                continue
             for group in plan(self._contents.files(name), utc(now).date()):
                 if merges_max is not None and done >= merges_max:
                     return done
@@ -176,6 +181,11 @@ class Maintainer:
                 hint="nothing was deleted; run `otel-audit verify`",
             )
         return made
+
+    def forget(self, tenant: str) -> TenantManifest:
+        """Make the store unaware of a tenant; returns what it knew."""
+        with self._step:
+            return self._contents.forget(tenant)
 
     def tidy(self) -> None:
         """Delete retired files whose hour is over."""

@@ -18,7 +18,7 @@ from ..wal.format import Position
 from ..wal.writer import Wal
 from .blobs import Blobs, LocalBlobs, make_folder, put_new
 from .contents import Contents
-from .errors import StoreUnavailable
+from .errors import StoreUnavailable, WrongRegion
 from .frame import Frame
 from .held import HeldOf
 from .hot import join
@@ -32,6 +32,7 @@ from .scrub import Scrubbed, Scrubber
 from .segments import Segments
 from .sidecar import Sidecars
 from .snapshot import FileRef, Published, Snapshot
+from .tenant_removal import Removed, remove_tenant
 from .verified import VerifiedFiles, check_files, overlapping
 from .writer import StoreWriter
 
@@ -56,12 +57,17 @@ class Store:
         now: Callable[[], float] = time.time,
         verified: VerifiedFiles | None = None,
         blobs: Blobs | None = None,
+        accepts: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Recover what a crash left and take over the root.
+
+        accepts: whether a tenant belongs to this root; no other is stored or sealed here.
 
         Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors.
         """
         self.root = root
+        self._accepts = accepts
+        self._leaving: set[str] = set()  # tenants whose removal has begun
         make_folder(root.path)
         self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
         with ExitStack() as on_error:
@@ -86,11 +92,17 @@ class Store:
             self.look_at_files()
             on_error.pop_all()
         self._scrubber = Scrubber(self._contents, self._verified, self._quarantine)
-        self._maintainer = Maintainer(root, self._blobs, self._contents, self._segments, self._verified, now)
+        self._maintainer = Maintainer(
+            root, self._blobs, self._contents, self._segments, self._verified, now, accepts
+        )
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
-        """See StoreWriter.append."""
+        """See StoreWriter.append. Raises WrongRegion for a tenant that is not of this root."""
+        for tenant in rows:
+            if not self._accepts(tenant):
+                raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
+            self._refuse_leaving(tenant)
         self._writer.append(rows)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -172,6 +184,12 @@ class Store:
             self.look_at_files()
         return done
 
+    def remove_tenant(self, tenant: str) -> Removed:
+        """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
+        self._leaving.add(check_tenant(tenant))
+        self._writer.flush()  # what was under way is hot or refused now
+        return remove_tenant(self.root, tenant, self.wal, self.seal, self._maintainer.forget)
+
     @property
     def hot_rows(self) -> int:
         return self._contents.hot_rows
@@ -215,6 +233,7 @@ class Store:
         return self._contents.stored(tenant, event_ids)
 
     def next_seq(self, tenant: str) -> int:
+        self._refuse_leaving(tenant)
         return self._contents.next_seq(tenant)
 
     def publish(self, frames: list[tuple[Position, Frame]]) -> None:
@@ -240,6 +259,10 @@ class Store:
             )
 
     # Own affairs.
+
+    def _refuse_leaving(self, tenant: str) -> None:
+        if tenant in self._leaving:
+            raise StoreUnavailable("the organization is being deleted", hint="stop its senders")
 
     def _quarantine(self, tenant: str, ref: FileRef) -> None:
         quarantine_file(self.root, self._blobs, tenant, ref)

@@ -181,7 +181,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "expires_in_s": _COUNT,
         }
     ),
-    "Health": _object({"status": _TEXT, "degraded": _list(_TEXT)}, optional=("degraded",)),
+    "Health": _object(
+        {"status": _TEXT, "degraded": _list(_TEXT), "tenants": _list({"type": "object"})},
+        optional=("degraded", "tenants"),
+    ),
     "Problem": {
         "description": "RFC 9457",
         **_object(

@@ -33,7 +33,7 @@ class ServerRefused(AuditError):
 
 
 class LocalControl:
-    """Serves `seal` and `retention` to commands of the same OS user."""
+    """Serves `seal`, `retention` and `tenant_delete` to commands of the same OS user."""
 
     def __init__(self, core: Core) -> None:
         # A path of its own: data directories may be deeper than a socket's name may be long.
@@ -43,6 +43,7 @@ class LocalControl:
             "ping": lambda ask: "pong",
             "seal": lambda ask: core.seal(ask["tenant"]),
             "scrub": lambda ask: scrub_report(core.store.scrub()),
+            "tenant_delete": lambda ask: core.delete_tenant(ask["tenant"], actor=ask["actor"]),
             "retention": lambda ask: [
                 {"tenant": p.tenant, "retention": p.retention, "date": p.date, "rows": p.rows}
                 for p in core.run_retention(

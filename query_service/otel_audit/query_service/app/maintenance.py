@@ -44,9 +44,10 @@ class Maintenance:
         self._thread.join()
 
     def _run(self) -> None:
-        duties = {
+        duties: dict[str, tuple[float, Callable[[], object]]] = {
             "sealing": (_TICK_S, self._seal),
             "looking at files": (_LOOK_EVERY_S, self._core.store.look_at_files),
+            "looking for misplaced data": (_LOOK_EVERY_S, self._core.residence.glance),
             "compaction": (_COMPACT_EVERY_S, self._compact),
             "scrubbing": (_SCRUB_EVERY_S, self._scrub),
             "retention": (_RETENTION_EVERY_S, self._retention),
@@ -59,7 +60,7 @@ class Maintenance:
                     due_at[what] = time.monotonic() + every_s
 
     @staticmethod
-    def _try(what: str, duty: Callable[[], None]) -> None:
+    def _try(what: str, duty: Callable[[], object]) -> None:
         try:
             duty()
         except Exception:

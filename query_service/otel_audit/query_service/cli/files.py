@@ -12,7 +12,6 @@ from otel_audit.exporter.store.snapshot import Snapshot
 
 from ..app.core import Core
 from ..app.local_control import ask_server
-from ..settings import Settings
 from .context import CliContext, pass_cli
 from .filter_options import chosen_filters, filter_options
 from .local_read import LocalRead, filter_details
@@ -51,7 +50,7 @@ def files(cli: CliContext, /, tenant: str, seal: bool, **chosen: Any) -> None:
 def seal_now(cli: CliContext, tenant: str) -> None:
     """Ask the running server to seal, or do it here when none runs."""
     if ask_server(cli.data_dir, "seal", tenant=tenant) is None:
-        core = Core(Settings.load(cli.data_dir))
+        core = Core(cli.settings())
         try:
             core.self_audit.drain_outbox()  # so that this very command is in the files
             core.seal(tenant)

@@ -17,7 +17,14 @@ import click
 from otel_audit.instrumentation.errors import AuditError
 
 from ..launcher import INTERRUPTED
-from .context import DATA_DIR_ENVIRONMENT, DEFAULT_DATA_DIR, CliContext, data_dir_option, visible
+from .context import (
+    DATA_DIR_ENVIRONMENT,
+    DEFAULT_DATA_DIR,
+    CliContext,
+    config_option,
+    data_dir_option,
+    visible,
+)
 
 PROGRAM: Final = "otel-audit"
 
@@ -26,7 +33,7 @@ _HERE: Final = "otel_audit.query_service.cli"
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": (f"{_HERE}.serve:serve", "Run receiver, store, API and console."),
     "demo": (f"{_HERE}.demo:demo", "Run everything with a small audited app and traffic."),
-    "tenant": (f"{_HERE}.tenant:tenant", "Add, change and list organizations."),
+    "tenant": (f"{_HERE}.tenant:tenant", "Add, change, list, hand over and delete organizations."),
     "key": (f"{_HERE}.key:key", "Make, rotate and revoke ingest keys."),
     "token": (f"{_HERE}.token:token", "Make and revoke bearer tokens and login links."),
     "search": (f"{_HERE}.search:search", "Find events of an organization."),
@@ -58,7 +65,7 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = entry[0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
-        _accept_data_dir(command)
+        _accept_everywhere(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -122,10 +129,11 @@ def _is_there(where: str) -> bool:
     return importlib.util.find_spec(where.partition(":")[0]) is not None
 
 
-def _accept_data_dir(command: click.Command) -> None:
-    """Every command takes --data-dir, so it is added here to those that do not have it of their own."""
-    if not any("--data-dir" in parameter.opts for parameter in command.params):
-        data_dir_option(command)
+def _accept_everywhere(command: click.Command) -> None:
+    """Every command takes --data-dir and --config, so they are added to those without one of their own."""
+    for name, option in (("--data-dir", data_dir_option), ("--config", config_option)):
+        if not any(name in parameter.opts for parameter in command.params):
+            option(command)
     if isinstance(command, click.Group):
         for member in command.commands.values():
-            _accept_data_dir(member)
+            _accept_everywhere(member)

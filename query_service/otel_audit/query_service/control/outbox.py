@@ -137,10 +137,10 @@ class Outbox:
             rows = connection.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(rows_max)).all()
         return [Waiting(row.seq, row.tenant, event_from_json(row.event)) for row in rows]
 
-    def done(self, seqs: Iterable[int]) -> None:
+    def done(self, rows: Iterable[Waiting]) -> None:
         """Remove events that are durable in the store. Raises ControlUnavailable."""
         with self._database.write() as connection:
-            connection.execute(delete(OUTBOX).where(OUTBOX.c.seq.in_(list(seqs))))
+            connection.execute(delete(OUTBOX).where(OUTBOX.c.seq.in_([row.seq for row in rows])))
 
 
 def utc_text(seconds: float | None) -> str | None:

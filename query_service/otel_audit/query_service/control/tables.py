@@ -20,7 +20,10 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION: Final = 2
-"""Raised by one with every change of a table; an older binary refuses a newer database. 2 added `holds`."""
+"""Raised by one with every change of a table; an older binary refuses a newer database.
+
+2 added `holds` and `tenant_deletions`.
+"""
 
 METADATA: Final = MetaData()
 
@@ -37,6 +40,18 @@ TENANTS: Final = Table(
     Column("retention_pending", Text, nullable=False),
     Column("export_rate", String(16), nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+TENANT_DELETIONS: Final = Table(
+    "tenant_deletions",
+    METADATA,
+    # Kept for ever, as the row in `tenants` is: an id is never used twice, and a forwarder's key that
+    # named this tenant keeps being one of several tenants.
+    Column("tenant", ForeignKey("tenants.id"), primary_key=True),
+    Column("actor", String(256), nullable=False),
+    Column("began_at", Float, nullable=False),
+    # Null while something of it is still on disk.
+    Column("ended_at", Float),
 )
 
 ALIASES: Final = Table(
