@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import sys
+import threading
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,12 +42,13 @@ def encode(event_ids: Iterable[str]) -> bytes:
 
 
 class Fingerprints:
-    """Finds the (event id, content digest) pairs that are already in files. One user at a time."""
+    """Finds the (event id, content digest) pairs that are already in files. Thread-safe."""
 
     def __init__(self, root: RegionRoot) -> None:
         self._root = root
         # One small mapping a live file, dropped with the file; pages are the kernel's to evict.
         self._maps: dict[Path, memoryview] = {}
+        self._lock = threading.Lock()  # a missing sidecar is rebuilt once
 
     def known(self, tenant: str, files: Iterable[ManifestFile], event_ids: list[str]) -> dict[str, set[str]]:
         """event id → digests stored under it, for those of `event_ids` that `files` hold."""
@@ -56,7 +58,8 @@ class Fingerprints:
         for file in files:
             if file.id_max < low or file.id_min > high:
                 continue
-            numbers = self._numbers(tenant, file)
+            with self._lock:
+                numbers = self._numbers(tenant, file)
             hits = [event_id for event_id, number in wanted.items() if _contains(numbers, number)]
             if hits:
                 self._confirm(file, hits, found)
