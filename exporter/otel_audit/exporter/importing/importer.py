@@ -170,16 +170,16 @@ class Importer:
         """The group's rows, redacted, and what each exported event brought beside its record."""
         batch = pa.concat_batches([found.batch for found in group])
         facts = [found.facts for found in group for _ in range(found.batch.num_rows)]
-        claims = batch.column("claimed_tenant").to_pylist()
-        batch = with_notes(
-            batch, [(FLAG_IMPORTED, None if claim == self._tenant else claim) for claim in claims]
-        )
         if any(each is not None and each.flags for each in facts):
             flags = [
                 list(dict.fromkeys([*own, *(each.flags if each else ())]))
                 for own, each in zip(batch.column("flags").to_pylist(), facts, strict=True)
             ]
             batch = replaced(batch, "flags", flags)
+        claims = batch.column("claimed_tenant").to_pylist()
+        batch = with_notes(
+            batch, [(FLAG_IMPORTED, None if claim == self._tenant else claim) for claim in claims]
+        )
         return self._evidence.added(self._maker.rows(self._tenant, batch), facts), facts
 
     def _without_expired(

@@ -41,12 +41,22 @@ _ANSWER_BYTES_MAX: Final = 64 << 10
 _CONNECTIONS_MAX: Final = 8
 # Long enough for an fsync on a busy disk with a seal before it; then the other side is as good as dead.
 _TIMEOUT_S: Final = 120.0
+# How long `stop` may wait at most for the loop to notice.
+_POLL_S: Final = 0.1
 _HEAD: Final = struct.Struct(">II")
 _SIZE: Final = struct.Struct(">I")
 
 
 class HandoverLost(StoreError):
     """The server went away before it answered: the rows may be stored or not, sending them again is safe."""
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    # A sender that decodes must not hold up the end.
+    block_on_close = False
+    # One sender too many is to be told so, not to find the door shut.
+    request_queue_size = 2 * _CONNECTIONS_MAX
 
 
 class Handover:
@@ -73,11 +83,9 @@ class Handover:
                 finally:
                     room.release()
 
-        self._server = socketserver.ThreadingUnixStreamServer(str(self.path), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False  # a sender that decodes must not hold up the end
+        self._server = _Server(str(self.path), Handler)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="otel-audit-handover", daemon=True
+            target=self._server.serve_forever, args=(_POLL_S,), name="otel-audit-handover", daemon=True
         )
         self._thread.start()
 

@@ -69,13 +69,7 @@ def import_files(
         sources = [(str(path), stack.enter_context(_opened(path))) for path in files]
         database = stack.enter_context(cli.control())
         Tenants(database).show(tenant)
-        record = ImportRecord(
-            Outbox(database),
-            tenant,
-            [name for name, _ in sources],
-            {"historic": historic, "allow_expired": allow_expired},
-        )
-        counts, aside = _run(cli, database, tenant, sources, record, historic, allow_expired)
+        counts, aside = _run(cli, database, tenant, sources, historic, allow_expired)
     if as_json:
         print_json({**dataclasses.asdict(counts), "kept_aside": str(aside) if aside else None})
     else:
@@ -93,7 +87,6 @@ def _run(
     database: ControlDatabase,
     tenant: str,
     sources: list[tuple[str, io.BufferedReader]],
-    record: ImportRecord,
     historic: bool,
     allow_expired: bool,
 ) -> tuple[Counts, Path | None]:
@@ -101,6 +94,10 @@ def _run(
     rules = load_rules()
     redactor = Redactor(rules, matcher="re2")
     keyring = Keyring(root.keys)
+    # The outbox is a disk too, and a file's name says whatever somebody typed.
+    names = [redactor.text(name, personal=True, field="file")[0] for name, _ in sources]
+    options = {"historic": historic, "allow_expired": allow_expired}
+    record = ImportRecord(Outbox(database), tenant, names, options)
     aside = KeptAside(root.quarantine(tenant), redactor)
     months = None if allow_expired else Tenants(database).retention_of(tenant, datetime.now(UTC))
     with row_target(Settings.load(cli.data_dir)) as target, _Display() as display:
