@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from otel_audit.exporter.importing.evidence import Evidence
 from otel_audit.exporter.importing.importer import Counts, Importer
 from otel_audit.exporter.importing.kept_aside import KeptAside
@@ -26,6 +28,17 @@ RULES = load_rules()
 REDACTOR = Redactor(RULES, matcher="re2")
 
 
+class FailingRedactor(BatchRedactor):
+    """The real one, which gives up on a batch with a certain word in a message."""
+
+    word: str | None = None
+
+    def apply(self, batch: pa.RecordBatch, tenant: str) -> pa.RecordBatch:
+        if self.word is not None and self.word in str(batch.column("message")):
+            raise RuntimeError("a bug")
+        return super().apply(batch, tenant)
+
+
 class Imports:
     """now: the moment of every import until it is set anew."""
 
@@ -33,6 +46,7 @@ class Imports:
         self.root = RegionRoot(folder)
         self.store = Store(self.root)
         self.keyring = Keyring(self.root.keys)
+        self.redactor = FailingRedactor(REDACTOR, self.keyring)
         self.now = datetime(2026, 11, 26, 12, tzinfo=UTC)
         self.rejected: list[tuple[int, str]] = []
         self.aside: Path | None = None
@@ -50,7 +64,7 @@ class Imports:
         aside = KeptAside(self.root.quarantine(tenant), REDACTOR)
         importer = Importer(
             tenant,
-            RowMaker(BatchRedactor(REDACTOR, self.keyring), self.keyring),
+            RowMaker(self.redactor, self.keyring),
             Evidence(RULES),
             Intake(self.store),
             aside,

@@ -290,3 +290,23 @@ def test_text_of_a_file_gets_into_no_column_that_is_not_redacted(imports: Import
     (row,) = imports.rows()
     assert secret not in str(row)
     assert row["flags"] == ["class_ignored", "invalid", "imported"]
+
+
+def test_a_line_that_redaction_fails_on_is_refused_alone(imports: Imports) -> None:
+    imports.redactor.word = "poison"
+    good = otlp(record(imports.now), record(imports.now, "delete"))
+    poisoned = otlp(record(imports.now), record(imports.now, body={"stringValue": "poison"}))
+    counts = imports.load([good, poisoned, COLLECTOR_LINE])
+    assert (counts.new, counts.rejected) == (4, 1)
+    assert imports.rejected == [(2, "it could not be redacted")]
+    assert "poison" not in str(imports.kept_aside())
+    imports.redactor.word = None
+    again = imports.load([good, poisoned, COLLECTOR_LINE])
+    assert (again.new, again.repeats) == (1, 5)
+
+
+def test_an_event_too_large_to_store_is_refused_and_the_others_of_its_group_go_on(imports: Imports) -> None:
+    large = {"time": "2026-11-26T11:00:00Z", "category": "data_access", "action": "read"}
+    counts = imports.load([COLLECTOR_LINE, {**large, "message": "x" * (17 << 20)}, large])
+    assert (counts.new, counts.rejected) == (3, 1)
+    assert imports.rejected == [(2, f"more than {16 << 20} bytes in one event")]

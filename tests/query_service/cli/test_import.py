@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import pty
 import random
+import signal
 import string
 import subprocess
 import time
@@ -286,3 +289,37 @@ def test_a_server_that_goes_away_ends_the_import_with_what_to_do(tmp_path: Path)
         assert process.returncode == 1
         assert b"the server went away" in errors
         assert b"hint: run the command again" in errors
+
+
+def test_ctrl_c_ends_an_import_at_once_and_is_recorded(data_dir: Path) -> None:
+    with subprocess.Popen(
+        [OTEL_AUDIT, "import", "--data-dir", str(data_dir), "--tenant", "acme", "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(line_of([record() for _ in range(2_000)]).encode() + b"\n")
+        process.stdin.flush()
+        wait_for(lambda: "tests" in run(data_dir, *_ANY, check=False).stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 1
+        assert process.stderr.read().strip().endswith(b"error: interrupted")
+    (failed,) = events(data_dir, "--action", "task_failed")
+    assert failed["attributes"]["otel_audit.import.lines"] == 1
+
+
+def test_a_terminal_shows_a_bar_and_a_pipe_does_not(data_dir: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "in.json", line_of([record()]))
+    assert run(data_dir, "import", "--tenant", "acme", file).stderr == ""
+    leader, follower = pty.openpty()
+    command = [OTEL_AUDIT, "import", "--data-dir", str(data_dir), "--tenant", "acme", file]
+    subprocess.run(
+        command, stderr=follower, stdout=subprocess.DEVNULL, env=environment(TERM="xterm"), check=True
+    )
+    os.close(follower)
+    shown = os.read(leader, 65536)
+    os.close(leader)
+    assert b"in.json" in shown
+    assert b"1 lines" in shown

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -61,9 +62,12 @@ class RowMaker:
         return pa.RecordBatch.from_arrays(columns, schema=ROW)
 
 
-def with_ids(batch: pa.RecordBatch, timeless: Counter[bytes] | None = None) -> pa.RecordBatch:
-    """The same rows of one request, each with an event_id.
+def with_ids(
+    batch: pa.RecordBatch, requests: Sequence[int] | None = None, timeless: Counter[bytes] | None = None
+) -> pa.RecordBatch:
+    """The same rows, each with an event_id.
 
+    requests: number of the request each row came in, all of one when None.
     timeless: how often each record without any time has come before in the same file. Given, such records get
     the same ids whenever the file is read; without it each one that is received is a new event.
     """
@@ -75,7 +79,7 @@ def with_ids(batch: pa.RecordBatch, timeless: Counter[bytes] | None = None) -> p
     digests = batch.column("record_digest").to_pylist()
     attributes = batch.column("attributes").to_pylist()
     flags = batch.column("flags").to_pylist()
-    seen: Counter[bytes] = Counter()
+    seen: Counter[tuple[int, bytes]] = Counter()
     for index, known in enumerate(texts):
         if known is not None:
             continue
@@ -87,8 +91,9 @@ def with_ids(batch: pa.RecordBatch, timeless: Counter[bytes] | None = None) -> p
             texts[index] = derived_id(0, digest, timeless[digest])
             timeless[digest] += 1
         else:
-            texts[index] = derived_id(times[index], digest, seen[digest])
-            seen[digest] += 1
+            equals = (requests[index] if requests is not None else 0, digest)
+            texts[index] = derived_id(times[index], digest, seen[equals])
+            seen[equals] += 1
     return replaced(batch, "event_id", texts)
 
 

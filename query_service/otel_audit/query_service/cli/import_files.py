@@ -116,7 +116,7 @@ def _run(
         record.started()
         try:
             for name, raw in sources:
-                importer.load(name, display.followed(name, Source(raw), importer.counts))
+                importer.load(name, display.followed(name, Source(raw)))
             completed = True
         finally:
             importer.close()
@@ -142,7 +142,7 @@ class _Display:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[events]:,} events", markup=False),
+            TextColumn("{task.fields[lines]:,} lines", markup=False),
             TimeElapsedColumn(),
         )
         self._progress = Progress(
@@ -157,12 +157,12 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def followed(self, name: str, source: Source, counts: Counts) -> Iterator[Line]:
+    def followed(self, name: str, source: Source) -> Iterator[Line]:
         """The lines of a source, with the bar moving along."""
-        task: TaskID = self._progress.add_task(visible(Path(name).name), total=source.size, events=0)
+        task: TaskID = self._progress.add_task(visible(Path(name).name), total=source.size, lines=0)
         for line in source.lines():
             yield line
-            self._progress.update(task, completed=source.position or 0, events=counts.events)
+            self._progress.update(task, completed=source.position or 0, lines=line.number)
 
     def rejected(self, file: str, line: int, reason: str) -> None:
         self._rejected += 1
