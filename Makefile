@@ -8,6 +8,7 @@ demo:
 	@tools/setup demo
 	@$(BIN)/otel-audit demo $(ARGS)
 
+# FAULTS=long make test: longer fault runs, and Spark among the engines that read the store.
 test:
 	@tools/setup test
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otel_audit.exporter.store.hot import join
+from otel_audit.exporter.store.parquet import encode_parquet
 from otel_audit.exporter.store.schema import PARQUET, TEXT, TEXT_LIST, VIEW
-from otel_audit.exporter.store.seal import encode_parquet
 from otel_audit.exporter.store.snapshot import Damage, FileRef, Published, Snapshot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -193,8 +193,8 @@ class DiskStore:
         data = bytes(encode_parquet(ordered)) if columns is None else _narrow_parquet(ordered, columns)
         path.write_bytes(data)
         ref = FileRef(
-            path, retention, date, rows.num_rows, len(data), times["min"], times["max"],
-            writer, seq["min"], seq["max"], hashlib.sha256(data).hexdigest(),
+            path, path.with_suffix(".idx"), retention, date, rows.num_rows, len(data),
+            times["min"], times["max"], writer, seq["min"], seq["max"], hashlib.sha256(data).hexdigest(),
         )  # fmt: skip
         known.append(ref)
         return ref
@@ -233,6 +233,7 @@ class DiskStore:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         self.snapshots += 1
         known, tables = list(self.files.get(tenant, ())), list(self.hot.get(tenant, ()))

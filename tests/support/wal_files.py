@@ -50,6 +50,7 @@ class FaultyFiles(FastFiles):
             "sync",
             "sync_folder",
             "rename",
+            "link",
             "unlink",
         }
     )
@@ -137,6 +138,10 @@ class FaultyFiles(FastFiles):
     def rename(self, source: Path, target: Path) -> None:
         self._call("rename")
         super().rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._call("link")
+        super().link(source, target)
 
     def unlink(self, path: Path) -> None:
         self._call("unlink")

@@ -26,11 +26,10 @@ DEADLINE_S: Final = 30.0
 # Explicit types, because engines guess that tenant=007 is a number. Columns go by name, because older
 # files have fewer of them; the empty or hot Arrow table has them all.
 _FILES: Final = (
-    "SELECT * FROM read_parquet({paths}, hive_partitioning = true, union_by_name = {by_name}, "
-    "hive_types = {{'tenant': VARCHAR, 'retention': VARCHAR, 'date': VARCHAR}}, filename = true, "
-    "file_row_number = true)"
+    "SELECT * FROM read_parquet({paths}, hive_partitioning = true, union_by_name = true, "
+    "hive_types = {{'tenant': VARCHAR, 'retention': VARCHAR, 'date': VARCHAR}}, filename = true)"
 )
-_HOT: Final = "SELECT *, NULL::VARCHAR AS filename, NULL::BIGINT AS file_row_number FROM hot_rows"
+_HOT: Final = "SELECT *, NULL::VARCHAR AS filename FROM hot_rows"
 _UNION: Final = " ".join(("(", _FILES, "UNION ALL BY NAME", _HOT, ")"))
 _HOT_ONLY: Final = " ".join(("(", _HOT, ")"))
 
@@ -56,12 +55,8 @@ class Scan:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
         self.cursor = cursor
-        self.source = _UNION.format(paths="$files", by_name="true") if paths else _HOT_ONLY
+        self.source = _UNION.format(paths="$files") if paths else _HOT_ONLY
         self._bound: dict[str, Any] = {"files": paths} if paths else {}
-
-    def bind(self, params: Mapping[str, Any]) -> None:
-        """Parameters that `source` needs."""
-        self._bound |= params
 
     def fetch(self, *parts: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows of the statement made of `parts`; `params` are exactly its named parameters."""
@@ -101,26 +96,6 @@ class Engine:
         with self._cursor(files, deadline_s or self._deadline_s) as cursor:
             cursor.register("hot_rows", hot)
             yield Scan(cursor, [literal_path(ref.path) for ref in files])
-
-    @contextmanager
-    def pick(self, rows: Mapping[FileRef, Sequence[int]], hot: pa.Table) -> Iterator[Scan]:
-        """A cursor over just these rows of files (their numbers in the file, from 0) and `hot` rows.
-
-        Cheaper than a filter on values: pages without a wanted row are not decoded.
-        Raises what `scan` raises.
-        """
-        with self._cursor(list(rows), self._deadline_s) as cursor:
-            cursor.register("hot_rows", hot)
-            scan = Scan(cursor, [])
-            parts = [_HOT]
-            for index, numbers in enumerate(rows.values()):
-                # Our own integers, and only constants are pushed down into the file.
-                wanted = ", ".join(str(int(number)) for number in numbers)
-                file = _FILES.format(paths=f"[$file{index}]", by_name="false")
-                parts.append(f"{file} WHERE file_row_number IN ({wanted})")
-            scan.source = f"({' UNION ALL BY NAME '.join(parts)})"
-            scan.bind({f"file{index}": literal_path(ref.path) for index, ref in enumerate(rows)})
-            yield scan
 
     @contextmanager
     def view(
@@ -184,7 +159,7 @@ def create_view(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
     if paths:
         # A view takes no parameters, but it may read a variable, which does.
         cursor.execute("SET VARIABLE audit_files = $files", {"files": paths})
-        source = _UNION.format(paths="getvariable('audit_files')", by_name="true")
+        source = _UNION.format(paths="getvariable('audit_files')")
     cursor.execute(
         " ".join(("CREATE TEMP VIEW audit_events AS SELECT", ", ".join(VIEW.names), "FROM", source))
     )

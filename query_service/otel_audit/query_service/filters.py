@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from otel_audit.exporter.redaction.identity import session_hash
+from otel_audit.exporter.store.schema import FREE_TEXT
 from otel_audit.instrumentation.errors import AuditError
 from otel_audit.instrumentation.ids import canonical_uuid
 from otel_audit.instrumentation.vocabulary import Category, Outcome, Severity
@@ -36,10 +37,6 @@ _RFC3339: Final = re.compile(
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 # Lowest OpenTelemetry severity number of each severity.
 _LOWEST: Final = {"info": 0, "warning": 13, "error": 17, "critical": 21}
-_FREE_TEXT: Final = (
-    "action", "client_address", "user_agent", "user_id", "user_email", "user_name",
-    "resource_name", "resource_id", "message",
-)  # fmt: skip
 
 
 class FilterError(AuditError):
@@ -130,7 +127,10 @@ def _address(value: str) -> str:
 
 
 def _request(value: str) -> str:
-    return canonical_uuid(value) or value
+    found = canonical_uuid(value)
+    if found is None:
+        raise ValueError("not a request id")
+    return found
 
 
 def _trace(value: str) -> str:
@@ -164,11 +164,11 @@ FILTERS: Final[tuple[FilterSpec, ...]] = (
     ),
     FilterSpec("ip", "address", "", "an IPv4 or IPv6 address, or a CIDR such as 10.0.0.0/8", _address),
     FilterSpec("session", "text", "session_id = {v}", "a session id or its hash sh_…", session_hash),
-    FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID", _request),
+    FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID or 32 hex digits", _request),
     FilterSpec("trace", "id", "trace_id = {v}", "a trace id, 32 hex digits", _trace),
     FilterSpec("resource_id", "text", "resource_id = {v}", "exact id of the thing acted on"),
     FilterSpec(
-        "q", "text", "(" + " OR ".join(f"contains(lower({c}), lower({{v}}))" for c in _FREE_TEXT) + ")",
+        "q", "text", "(" + " OR ".join(f"contains(lower({c}), lower({{v}}))" for c in FREE_TEXT) + ")",
         "free text: part of message, user, resource, action, address or agent, upper and lower case alike",
     ),
 )  # fmt: skip
@@ -258,6 +258,11 @@ class Filters:
         return " AND ".join(tests) or "TRUE", params
 
     @property
+    def text(self) -> str | None:
+        """What is searched for in free text."""
+        return next(iter(self.values("q")), None)
+
+    @property
     def any_besides_time(self) -> bool:
         """Whether something other than time is filtered."""
         return any(name not in _TIME_NAMES for name, _ in self.chosen)
@@ -289,7 +294,10 @@ def _period(given: dict[str, list[str]], now: datetime) -> tuple[datetime, datet
         start = parse_time(given["from"][0]) if "from" in given else (end or now) - length
     except OverflowError:
         start = datetime.min.replace(tzinfo=UTC)
-    end = end or max(now, start) + CLOCK_AHEAD
+    try:
+        end = end or max(now, start) + CLOCK_AHEAD
+    except OverflowError:
+        end = datetime.max.replace(tzinfo=UTC)
     if start >= end:
         shown = given["from"][0] if "from" in given else ""
         raise FilterError("from", shown, "not before `to`", allowed="a time before `to`, which is exclusive")

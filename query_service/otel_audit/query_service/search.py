@@ -61,11 +61,10 @@ class Page:
 
 
 class _Found(NamedTuple):
-    """A row of a page: in a file at `row`, or hot when `file` is None."""
+    """A row of a page; hot when `file` is None."""
 
     key: Key
     file: FileRef | None
-    row: int | None
 
 
 def search(
@@ -115,16 +114,18 @@ def on_snapshot(
 ) -> _T:
     """Answer `query` from a snapshot at `pinned` (else: now), again from a new one when files went away.
 
-    filters: their time range chooses the files; None is all time. Raises FilesChanged after five tries.
+    filters: their time range and free text choose the files; None is all of them. Raises FilesChanged after
+    five tries.
     """
     start = filters.time_from if filters else None
     end = time_to or (filters.time_to if filters else None)
+    text = filters.text if filters else None
     fixed = pinned
     tries = 0
     while True:
         tries += 1
         seen = fixed.writers if fixed else None
-        snapshot = source.snapshot(tenant, time_from=start, time_to=end, as_of=seen)
+        snapshot = source.snapshot(tenant, time_from=start, time_to=end, as_of=seen, text=text)
         fixed = fixed or Position(dict(snapshot.position), filters.now if filters else datetime.now(UTC))
         try:
             return query(within(snapshot, fixed), fixed)
@@ -206,12 +207,12 @@ def _newest(
         straddle, more = position_condition(group, position)
         with engine.scan(group, hot) as scan:
             rows = scan.fetch(
-                "SELECT epoch_us(time), event_id, writer, seq, filename, file_row_number FROM", scan.source,
+                "SELECT epoch_us(time), event_id, writer, seq, filename FROM", scan.source,
                 "WHERE", " AND ".join([*tests, straddle]),
                 "ORDER BY", ORDER.format(way="DESC"), "LIMIT $count",
                 params=bound | more | {"count": count},
             )  # fmt: skip
-        found += [_Found(Key(*row[:4]), by_path.get(row[4]), row[5]) for row in rows]
+        found += [_Found(Key(*row[:4]), by_path.get(row[4])) for row in rows]
         found.sort(key=lambda each: each.key, reverse=True)
         del found[count:]
         hot = VIEW.empty_table()
@@ -222,14 +223,15 @@ def _read(engine: Engine, snapshot: Snapshot, found: Sequence[_Found]) -> list[d
     """The whole events of `found`, in its order."""
     if not found:
         return []
-    picked: dict[FileRef, list[int]] = {}
-    for each in found:
-        if each.file is not None and each.row is not None:
-            picked.setdefault(each.file, []).append(each.row)
+    files = list(dict.fromkeys(each.file for each in found if each.file is not None))
     numbers = pa.array([each.key.seq for each in found if each.file is None], pa.int64())
     hot = snapshot.hot.filter(pc.is_in(snapshot.hot["seq"], numbers))
-    with engine.pick(picked, hot) as scan:
-        rows = scan.fetch("SELECT", EVENT_COLUMNS, "FROM", scan.source, params={})
+    with engine.scan(files, hot) as scan:
+        # Ids, not positions: one scan over all files, and pages without a wanted row are skipped.
+        rows = scan.fetch(
+            "SELECT", EVENT_COLUMNS, "FROM", scan.source, "WHERE event_id IN (SELECT unnest($ids))",
+            params={"ids": [each.key.event_id for each in found]},
+        )  # fmt: skip
     writer, seq = VIEW.get_field_index("writer"), VIEW.get_field_index("seq")
     by_number = {(row[writer], row[seq]): row for row in rows}
     return [event_of(by_number[each.key.writer, each.key.seq]) for each in found]

@@ -10,6 +10,7 @@ from otel_audit.query_service.api.edge.work import WorkPool
 from otel_audit.query_service.auth.sessions import SessionService
 from otel_audit.query_service.auth.tickets import TicketService
 from otel_audit.query_service.auth.tokens import TokenService
+from otel_audit.query_service.control.holds import Holds
 from otel_audit.query_service.control.tenants import Tenants
 from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.export_rate import ExportLimiter
@@ -39,6 +40,7 @@ class Services:
     tickets: TicketService
     sessions: SessionService
     tenants: Tenants
+    holds: Holds
     self_audit: SelfAudit
     export_limiter: ExportLimiter
     metrics: Metrics

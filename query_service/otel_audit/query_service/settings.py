@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from otel_audit.instrumentation.errors import AuditError
 
+# As for a shorter retention: who stole an administrator's session cannot have the trail deleted unnoticed.
+RELEASE_DELAY_S: Final = 7 * 86_400.0
 ENVIRONMENT_PREFIX: Final = "OTEL_AUDIT__"
 
 
@@ -98,6 +100,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("store.seal_interval_s", _number(1, 86400), "1 to 86400", "age at which hot rows are sealed"),
     Setting("store.seal_rows", _number(1, 1e7), "1 to 10,000,000", "or at so many rows a tenant"),
     Setting("store.seal_bytes", _number(1e4, 1e9), "10,000 to 1,000,000,000", "or at this size a tenant"),
+    Setting(
+        "retention.hold_release_delay_s",
+        _number(0, 31_536_000),
+        "0 to 31,536,000",
+        "how long a released hold still holds",
+    ),
     Setting("query.memory_limit_mb", _number(64, 1e6), "64 to 1,000,000", "memory of the query engine"),
     Setting("query.threads", _number(1, 256), "1 to 256", "threads of the query engine"),
 )
@@ -120,6 +128,7 @@ class Settings:
     seal_interval_s: float = 600.0
     seal_rows: int = 25_000
     seal_bytes: int = 64 << 20
+    hold_release_delay_s: float = RELEASE_DELAY_S
     memory_limit_mb: int = 1024
     threads: int = 2
 

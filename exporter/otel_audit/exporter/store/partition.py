@@ -63,8 +63,24 @@ class RegionRoot:
     def tenant(self, tenant: str) -> Path:
         return self.store / f"tenant={check_tenant(tenant)}"
 
+    def key(self, path: Path) -> str:
+        """`path` below this root as a blob key."""
+        return path.relative_to(self.path).as_posix()
+
     def ledger(self, tenant: str) -> Path:
         return self.tenant(tenant) / "_ledger"
+
+    def ledger_key(self, tenant: str, writer: str) -> str:
+        """Folder key of one writer's manifest entries."""
+        return self.key(self.ledger(tenant) / writer)
+
+    def state_key(self, tenant: str) -> str:
+        """Folder key of the manifest's states."""
+        return self.key(self.ledger(tenant) / "_state")
+
+    def retired(self, tenant: str) -> Path:
+        """Where files go that newer ones replaced, until nobody reads them any more."""
+        return self.tenant(tenant) / "_retired"
 
     def index(self, tenant: str) -> Path:
         return self.tenant(tenant) / "_index"

@@ -8,14 +8,16 @@ from typing import Final
 
 from ..wal.errors import SegmentVanished
 from ..wal.reader import read_durable
+from .blobs import LocalBlobs
+from .entry import TenantManifest
 from .errors import StoreUnavailable
 from .frame import Frame
 from .hot import join
-from .manifest import Manifest, TenantManifest
+from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
+from .sidecar import Sidecars
 from .snapshot import Snapshot
-from .store import check_files, overlapping
-from .verified import VerifiedFiles
+from .verified import VerifiedFiles, check_files, overlapping
 
 # A segment vanishes when its rows were just sealed, at most every few seconds.
 _TRIES_MAX: Final = 10
@@ -26,6 +28,8 @@ class StoreReader:
 
     def __init__(self, root: RegionRoot, *, verified: VerifiedFiles | None = None) -> None:
         self.root = root
+        blobs = LocalBlobs(root.path)
+        self._manifest, self._sidecars = Manifest(root, blobs), Sidecars(root, blobs)
         self._verified = verified or VerifiedFiles()
 
     def snapshot(
@@ -35,18 +39,21 @@ class StoreReader:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         """See SnapshotSource.snapshot. Raises StoreUnavailable when the root never stands still."""
         # The WAL first: rows that are sealed meanwhile are then in both and dropped by number;
         # the other way round they would be in neither.
         for _ in range(_TRIES_MAX):
             frames = self._frames(check_tenant(tenant))
-            manifest = Manifest(self.root).load(tenant)
+            manifest = self._manifest.load(tenant)
             tables, position = self._above(manifest, frames)
             refs = [file.ref for file in manifest.files.values()]
-            files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
-            # A file that retention took meanwhile is no damage.
-            if not damaged or not Manifest(self.root).load(tenant).removed.intersection(r.path for r in refs):
+            files, damaged, _ = check_files(
+                self._verified, self._sidecars.holding(text, overlapping(refs, time_from, time_to))
+            )
+            # A file that compaction or retention took meanwhile is no damage.
+            if not damaged or all(ref.path in self._manifest.load(tenant).files for ref in refs):
                 break
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
 

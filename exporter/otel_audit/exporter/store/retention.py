@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from datetime import date as calendar_date
 from typing import Final
 
-from .manifest import ManifestFile
+from .entry import ManifestFile
 
 DEFAULT_MONTHS: Final[Mapping[str, int]] = {"standard": 6, "rag": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """One partition that is due. deleted_from: the first day on which it may go."""
+    """One partition that is due. deleted_from: the first day on which it may go; held: rows that stay."""
 
     tenant: str
     retention: str
     date: str
     deleted_from: calendar_date
     files: tuple[ManifestFile, ...]
+    held: int = 0
 
     @property
     def rows(self) -> int:
-        return sum(file.ref.rows for file in self.files)
+        """How many rows go."""
+        return sum(file.ref.rows for file in self.files) - self.held
+
+    def without(self, held: int) -> Expired:
+        """The same with so many rows staying."""
+        return replace(self, held=held)
 
 
 def add_months(day: calendar_date, months: int) -> calendar_date:

@@ -78,6 +78,11 @@ COLUMNS: Final[tuple[Column, ...]] = (
 
 COLUMN_NAMES: Final = tuple(column.name for column in COLUMNS)
 JSON_COLUMNS: Final = ("changes", "attributes", "otel_resource")
+FREE_TEXT: Final = (
+    "action", "client_address", "user_agent", "user_id", "user_email", "user_name",
+    "resource_name", "resource_id", "message",
+)  # fmt: skip
+"""What a free-text search looks into."""
 # `retention` and `date` choose the partition; they are in the path only.
 PARTITION_FIELDS: Final = (pa.field("retention", TEXT), pa.field("date", TEXT))
 # Set by the writer, one value or one range a frame.

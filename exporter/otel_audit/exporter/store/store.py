@@ -7,7 +7,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,20 +16,23 @@ import pyarrow as pa
 
 from ..wal.format import Position
 from ..wal.writer import Wal
-from .blobs import make_folder, put_new
+from .blobs import Blobs, LocalBlobs, make_folder, put_new
+from .contents import Contents
 from .errors import StoreUnavailable
-from .fingerprints import Fingerprints
 from .frame import Frame
-from .hot import HotRows, join
+from .held import HeldOf
+from .hot import join
 from .lock import RootLock
-from .manifest import Manifest, TenantManifest
-from .orphans import remove_orphans
+from .maintainer import Maintainer, Months
+from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
-from .removal import delete_files
-from .retention import Expired, expired
-from .seal import write_files
-from .snapshot import Damage, FileRef, Published, Snapshot
-from .verified import VerifiedFiles
+from .removal import quarantine_file, tidy_after_crash
+from .retention import Expired
+from .scrub import Scrubbed, Scrubber
+from .segments import Segments
+from .sidecar import Sidecars
+from .snapshot import FileRef, Published, Snapshot
+from .verified import VerifiedFiles, check_files, overlapping
 from .writer import StoreWriter
 
 log = logging.getLogger(__name__)
@@ -51,32 +55,38 @@ class Store:
         wal_segment_bytes_max: int = 64 << 20,
         now: Callable[[], float] = time.time,
         verified: VerifiedFiles | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         """Recover what a crash left and take over the root.
 
         Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors.
         """
         self.root = root
-        self._now = now
         make_folder(root.path)
         self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
-        self.writer_id = _writer_id(root.path)
-        self._state = threading.RLock()  # guards everything below
-        self._maintenance = threading.Lock()  # one seal or retention run at a time
-        self._manifest = Manifest(root)
-        self._tenants: dict[str, TenantManifest] = {}
-        self._hot = HotRows()
-        self._segments: dict[int, dict[tuple[str, str], int]] = {}
-        self._fingerprints = Fingerprints(root)
-        self._verified = verified or VerifiedFiles()
-        self._listeners: list[Listener] = []
-        self._damages: list[str] = []
-        for tenant in root.tenants():
-            self._tenants[tenant] = self._manifest.load(tenant)
-            remove_orphans(root, self._tenants[tenant], self.writer_id)
-        self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
-        self._replay()
-        self.look_at_files()
+        with ExitStack() as on_error:
+            on_error.callback(self._lock_file.release)
+            self.writer_id = _writer_id(root.path)
+            self._blobs = blobs or LocalBlobs(root.path)
+            self._verified = verified or VerifiedFiles()
+            self._manifest = Manifest(root, self._blobs)
+            self._sidecars = Sidecars(root, self._blobs)
+            self._contents = Contents(
+                root, self._manifest, self._sidecars, self._verified, writer=self.writer_id, now=now
+            )
+            self._listeners: tuple[Listener, ...] = ()
+            self._damages: list[str] = []
+            self._scrubbing = threading.Lock()
+            self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
+            on_error.callback(self.wal.close)
+            self._segments = Segments(self.wal, self._contents)
+            self._replay()
+            for tenant in root.tenants():
+                tidy_after_crash(root, self._blobs, self._contents, tenant)
+            self.look_at_files()
+            on_error.pop_all()
+        self._scrubber = Scrubber(self._contents, self._verified, self._quarantine)
+        self._maintainer = Maintainer(root, self._blobs, self._contents, self._segments, self._verified, now)
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
@@ -88,9 +98,12 @@ class Store:
 
         It runs on the writer's thread: it must be quick and never block.
         """
-        with self._state:
-            self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        self._listeners = (*self._listeners, listener)
+
+        def stop() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return stop
 
     def snapshot(
         self,
@@ -99,22 +112,19 @@ class Store:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         """See SnapshotSource.snapshot."""
         check_tenant(tenant)
         while True:
-            with self._state:
-                manifest = self._tenants.get(tenant) or TenantManifest(tenant)
-                refs = [file.ref for file in manifest.files.values()]
-                tables = self._hot.tables(tenant)
-                position = {writer: chain.sealed_to for writer, chain in manifest.chains.items()}
-                position |= self._hot.position(tenant)
-            files, damaged = check_files(self._verified, overlapping(refs, time_from, time_to))
-            with self._state:
-                # A removal is final, so this ends: a file that retention took meanwhile is no damage.
-                removed = any(ref.path in manifest.removed for ref in refs)
-            if not (damaged and removed):
+            refs, tables, position = self._contents.view(tenant)
+            wanted = self._sidecars.holding(text, overlapping(refs, time_from, time_to))
+            files, damaged, differing = check_files(self._verified, wanted)
+            # A removal is final, so this ends: a file that was taken meanwhile is no damage.
+            if not damaged or all(self._contents.is_live(tenant, ref) for ref in refs):
                 break
+        for ref in differing:
+            self._quarantine(tenant, ref)
         if damaged:
             self.look_at_files()
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
@@ -124,58 +134,63 @@ class Store:
 
         tenant: only that one. due(rows, bytes, age_s): which tenants; all when None.
         """
-        sealed = 0
-        with self._maintenance:
-            for name in self._due(tenant, due):
-                sealed += self._seal_tenant(name)
-            self._drop_segments()
-        return sealed
+        return self._maintainer.seal(tenant, due)
+
+    def compact(self, tenant: str | None = None, *, merges_max: int | None = None) -> int:
+        """Merge files of closed days, and many small ones of open days; returns the merges made.
+
+        tenant: only that one. merges_max: stop after so many, all that is due when None.
+        """
+        return self._maintainer.compact(tenant, merges_max=merges_max)
 
     def run_retention(
         self,
-        months: Callable[[str, datetime], Mapping[str, int]],
+        months: Months,
         *,
         now: datetime,
         actor: str,
         dry_run: bool = False,
+        held: HeldOf | None = None,
     ) -> list[Expired]:
-        """Delete the partitions whose period is over at `now`; returns them.
+        """Delete the partitions whose period is over at `now`, but for held rows; returns what went.
 
-        months: tenant, now → months a class. actor: who asked, kept in the manifest entry.
+        months: tenant, now → months a class. actor: who asked, kept in the manifest entry. held: what legal
+        holds keep; a partition that is held in part is rewritten to its held rows.
         """
         self.seal()
-        done: list[Expired] = []
-        with self._maintenance:
-            for tenant in sorted(self._tenants):
-                policy = months(tenant, now)
-                due = expired(tenant, self._tenants[tenant].files.values(), policy, now)
-                for partition in due if not dry_run else ():
-                    self._delete(
-                        partition, {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
-                    )
-                done += due
+        return self._maintainer.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=held)
+
+    def tidy(self) -> None:
+        """Delete replaced files that nobody can be reading any more."""
+        self._maintainer.tidy()
+
+    def scrub(self, *, files_max: int | None = None) -> Scrubbed:
+        """Read files again, the next `files_max` in turn or all of them; damaged ones go to quarantine."""
+        with self._scrubbing:
+            done = self._scrubber.whole_pass() if files_max is None else self._scrubber.turn(files_max)
+        if done.damages:
+            self.look_at_files()
         return done
 
     @property
     def hot_rows(self) -> int:
-        with self._state:
-            return sum(hot.rows for hot in self._hot.tenants.values())
+        return self._contents.hot_rows
 
     @property
     def live_files(self) -> int:
-        with self._state:
-            return sum(len(manifest.files) for manifest in self._tenants.values())
+        return self._contents.live_files
 
     def look_at_files(self) -> None:
-        """Bring `damages` up to date without reading a file: missing, of another size, or known to differ."""
-        with self._state:
-            live = [
-                (name, file.ref)
-                for name, manifest in self._tenants.items()
-                for file in manifest.files.values()
-            ]
-        seen = ((name, self._verified.glance(ref)) for name, ref in live)
-        self._damages = sorted(f"{name}/{damage.file}: {damage.reason}" for name, damage in seen if damage)
+        """Bring `damages` up to date: files that are missing, of another size, or known to differ."""
+        seen = [
+            (tenant, file.ref, damage)
+            for tenant in self._contents.tenants()
+            for file in self._contents.files(tenant)
+            if (damage := self._verified.glance(file.ref))
+        ]
+        # What compaction or retention took in the meantime is no damage.
+        told = [(tenant, damage) for tenant, ref, damage in seen if self._contents.is_live(tenant, ref)]
+        self._damages = sorted(f"{tenant}/{damage.file}: {damage.reason}" for tenant, damage in told)
 
     @property
     def damages(self) -> list[str]:
@@ -186,7 +201,7 @@ class Store:
     def failure(self) -> str | None:
         """Why nothing can be acknowledged now, None when it can."""
         failure = self.wal.failure
-        return failure.message if failure else None
+        return failure.message if failure else self._manifest.failure
 
     def close(self) -> None:
         """Finish queued requests and release the root; hot rows stay in the WAL."""
@@ -197,45 +212,27 @@ class Store:
     # The writer's view (writer.Ledger).
 
     def stored(self, tenant: str, event_ids: list[str]) -> Mapping[str, set[str]]:
-        with self._state:
-            manifest = self._tenants.get(tenant)
-            files = list(manifest.files.values()) if manifest else []
-            found = {event_id: set(self._hot.known(tenant, event_id)) for event_id in event_ids}
-        while files:
-            try:
-                sealed = self._fingerprints.known(tenant, files, event_ids)
-                break
-            except FileNotFoundError:  # retention took one: look at what is live now
-                with self._state:
-                    files = list(self._tenants[tenant].files.values())
-        else:
-            return found
-        for event_id, digests in sealed.items():
-            found[event_id] |= digests
-        return found
+        return self._contents.stored(tenant, event_ids)
 
     def next_seq(self, tenant: str) -> int:
-        with self._state:
-            manifest = self._tenants.get(tenant)
-            sealed = manifest.sealed_to(self.writer_id) if manifest else 0
-            return max(sealed, self._hot.position(tenant).get(self.writer_id, 0)) + 1
+        return self._contents.next_seq(tenant)
 
     def publish(self, frames: list[tuple[Position, Frame]]) -> None:
-        news = []
-        with self._state:
-            for position, frame in frames:
-                table = self._hold(position, frame)
-                news.append(Published(frame.tenant, frame.writer, frame.seq_min, frame.seq_max, table))
-            listeners = list(self._listeners)
+        news = [
+            Published(frame.tenant, frame.writer, frame.seq_min, frame.seq_max, self._hold(position, frame))
+            for position, frame in frames
+        ]
         for item in news:
-            for listener in listeners:
+            for listener in self._listeners:
                 try:
                     listener(item)
                 except Exception:
                     log.exception("a live listener failed; storing goes on")
 
     def check_room(self) -> None:
-        if self._hot.bytes > HOT_BYTES_MAX:
+        if self._manifest.failure:
+            raise StoreUnavailable(self._manifest.failure, hint="restart the server", retry_after_s=30)
+        if self._contents.hot_bytes > HOT_BYTES_MAX:
             raise StoreUnavailable(
                 "too many rows wait to be sealed",
                 hint="check disk space and the server's log",
@@ -244,115 +241,25 @@ class Store:
 
     # Own affairs.
 
+    def _quarantine(self, tenant: str, ref: FileRef) -> None:
+        quarantine_file(self.root, self._blobs, tenant, ref)
+
     def _hold(self, position: Position, frame: Frame) -> pa.Table:
-        self._segments.setdefault(position.segment, {})[frame.tenant, frame.writer] = frame.seq_max
-        return self._hot.add(frame, self._now())
+        self._segments.note(position, frame)
+        return self._contents.hold(frame)
 
     def _replay(self) -> None:
         for position, data in self.wal.replay():
             frame = Frame.decode(data)
-            manifest = self._tenants.get(frame.tenant)
-            known = manifest.sealed_to(frame.writer) if manifest else 0
-            known = max(known, self._hot.position(frame.tenant).get(frame.writer, 0))
+            known = self._contents.reached(frame.tenant, frame.writer)
             if frame.seq_max <= known:
                 # Sealed already; its segment only waits for its neighbours.
-                self._segments.setdefault(position.segment, {})[frame.tenant, frame.writer] = frame.seq_max
+                self._segments.note(position, frame)
                 continue
             if frame.seq_min <= known:
                 rows = frame.rows.slice(known - frame.seq_min + 1)
                 frame = Frame(frame.tenant, frame.writer, known + 1, rows)
             self._hold(position, frame)
-
-    def _due(self, tenant: str | None, due: Callable[[int, int, float], bool] | None) -> list[str]:
-        now = self._now()
-        with self._state:
-            names = [tenant] if tenant is not None else sorted(self._hot.tenants)
-            hot = [(name, self._hot.tenants[name]) for name in names if name in self._hot.tenants]
-            return [name for name, rows in hot if due is None or due(rows.rows, rows.bytes, now - rows.since)]
-
-    def _seal_tenant(self, tenant: str) -> int:
-        with self._state:
-            frames = list(self._hot.tenants[tenant].frames)
-            manifest = self._tenants.setdefault(tenant, TenantManifest(tenant))
-        by_writer: dict[str, list[Frame]] = {}
-        for frame in frames:
-            by_writer.setdefault(frame.writer, []).append(frame)
-        for writer, mine in by_writer.items():
-            files = list(write_files(self.root, mine))
-            seq = (mine[0].seq_min, mine[-1].seq_max)
-            raw = self._manifest.commit(
-                manifest, writer, "seal", add=files, seq=seq, facts={"actor": "system:seal"}, now=self._utc()
-            )
-            # One step for readers: from now on the rows are in files and no longer hot.
-            with self._state:
-                self._manifest.apply(manifest, writer, raw)
-                self._hot.drop(tenant, mine, self._now())
-        return sum(frame.rows.num_rows for frame in frames)
-
-    def _drop_segments(self) -> None:
-        with self._state:
-            segments = self.wal.segments()
-            sealed = {
-                number
-                for number in segments
-                if all(
-                    tenant in self._tenants and self._tenants[tenant].sealed_to(writer) >= seq
-                    for (tenant, writer), seq in self._segments.get(number, {}).items()
-                )
-            }
-            active = segments[-1] if segments else 0
-            if active in sealed and self._segments.get(active):
-                self.wal.roll()  # so that the next round may remove it
-            for number in sorted(sealed - {active}):
-                self.wal.remove(number)
-                self._segments.pop(number, None)
-
-    def _delete(self, partition: Expired, facts: Mapping[str, object]) -> None:
-        manifest = self._tenants[partition.tenant]
-        raw = self._manifest.commit(
-            manifest,
-            self.writer_id,
-            "retention",
-            remove=partition.files,
-            facts={**facts, "rows": partition.rows},
-            now=self._utc(),
-        )
-        with self._state:
-            self._manifest.apply(manifest, self.writer_id, raw)
-        self._fingerprints.forget(file.ref.path for file in partition.files)
-        delete_files(self.root, partition.tenant, partition.files)
-
-    def _utc(self) -> datetime:
-        return datetime.fromtimestamp(self._now(), UTC)
-
-
-def overlapping(refs: list[FileRef], time_from: datetime | None, time_to: datetime | None) -> list[FileRef]:
-    """Files that may hold an event in [time_from, time_to), ascending by (date, path)."""
-    kept = [
-        ref
-        for ref in refs
-        if (time_from is None or ref.time_max >= time_from) and (time_to is None or ref.time_min < time_to)
-    ]
-    return sorted(kept, key=lambda ref: (ref.date, ref.path))
-
-
-def check_files(
-    verified: VerifiedFiles, refs: list[FileRef]
-) -> tuple[tuple[FileRef, ...], tuple[Damage, ...]]:
-    """Split files into those whose bytes match the manifest and the damage of the others."""
-    good: list[FileRef] = []
-    damaged: list[Damage] = []
-    for ref in refs:
-        try:
-            damage = verified.check(ref)
-        except FileNotFoundError:
-            damage = verified.missing(ref)
-        if damage is None:
-            good.append(ref)
-        else:
-            log.error("file %s is left out of an answer: %s", damage.file, damage.reason)
-            damaged.append(damage)
-    return tuple(good), tuple(damaged)
 
 
 def _writer_id(root: Path) -> str:

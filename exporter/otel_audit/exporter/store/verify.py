@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from .blobs import LocalBlobs
+from .entry import Entry, TenantManifest
 from .errors import StoreError
-from .manifest import Manifest, TenantManifest
+from .manifest import Manifest
 from .partition import RegionRoot
 from .verified import VerifiedFiles
 
 # A file younger than this may belong to a seal whose manifest entry is being written.
 _IN_PROGRESS_S: Final = 300
+# A file that is being removed right now is gone a moment later.
+_LOOK_AGAIN_S: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -32,29 +36,57 @@ class Verification:
 def verify_tenant(root: RegionRoot, tenant: str) -> Verification:
     """Re-read everything of a tenant; never trusts a cached verdict. Works beside a running server."""
     result = Verification(tenant)
+    manifest = Manifest(root, LocalBlobs(root.path))
     on_disk = sorted(root.tenant(tenant).glob("retention=*/date=*/*.parquet"))
+    sums = _Sums(result)
     try:
-        manifest = Manifest(root).load(tenant)
+        state = manifest.replay(tenant, sums.see)
+        result.entries = sum(chain.number for chain in state.chains.values())
+        result.heads = {writer: chain.head for writer, chain in sorted(state.chains.items())}
+        _check_files(manifest, state, result)
+        # Entries may have been added since the replay: then both readings are of other moments.
+        shortcut, again = manifest.load(tenant), manifest.replay(tenant)
     except StoreError as error:
         result.problems.append(error.message)
         return result
-    result.entries = sum(chain.number for chain in manifest.chains.values())
-    result.heads = {writer: chain.head for writer, chain in sorted(manifest.chains.items())}
-    _check_files(manifest, result, root, tenant)
+    if shortcut.chains == again.chains and shortcut.files != again.files:
+        result.problems.append("the manifest's state does not follow from its entries")
     for path in on_disk:
-        if path not in manifest.files and path not in manifest.removed and _settled(path):
+        if path not in state.files and path not in again.files and _settled(path):
             result.problems.append(f"{path.name}: not in the manifest")
     return result
 
 
-def _check_files(manifest: TenantManifest, result: Verification, root: RegionRoot, tenant: str) -> None:
+class _Sums:
+    """Checks that the entries themselves lose no row: ranges join, and what leaves is what was there."""
+
+    def __init__(self, result: Verification) -> None:
+        self._problems = result.problems
+        self._sealed_to: dict[str, int] = {}
+
+    def see(self, entry: Entry) -> None:
+        added, removed = (sum(item.rows for item in items) for items in (entry.add, entry.remove))
+        if entry.kind == "seal":
+            start = self._sealed_to.get(entry.writer, 0) + 1
+            rows = (entry.seq_to or 0) - start + 1
+            fits = entry.seq_from == start and added == rows and not removed
+            self._sealed_to[entry.writer] = entry.seq_to or 0
+        elif entry.kind == "compact":
+            fits = added == removed
+        else:
+            fits = removed - added == entry.facts.get("rows")
+        if not fits:
+            self._problems.append(f"manifest entry {entry.number} of {entry.writer}: its rows do not add up")
+
+
+def _check_files(manifest: Manifest, state: TenantManifest, result: Verification) -> None:
     verified = VerifiedFiles()
-    for file in manifest.files.values():
+    for file in state.files.values():
         try:
             damage = verified.check(file.ref)
         except FileNotFoundError:
-            # Retention may have removed it since: only the manifest of now can tell.
-            if file.ref.path in Manifest(root).load(tenant).removed:
+            # It may have been removed since: only the manifest of now can tell.
+            if file.ref.path not in manifest.load(result.tenant).files:
                 continue
             damage = verified.missing(file.ref)
         if damage is not None:
@@ -67,6 +99,9 @@ def _check_files(manifest: TenantManifest, result: Verification, root: RegionRoo
 
 def _settled(path: Path) -> bool:
     try:
-        return time.time() - path.stat().st_mtime > _IN_PROGRESS_S
+        if time.time() - path.stat().st_mtime <= _IN_PROGRESS_S:
+            return False
+        time.sleep(_LOOK_AGAIN_S)
+        return path.exists()
     except FileNotFoundError:
         return False

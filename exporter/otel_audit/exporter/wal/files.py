@@ -58,6 +58,9 @@ class FileSystem(Protocol):
 
     def rename(self, source: Path, target: Path) -> None: ...
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name; FileExistsError when that one is taken."""
+
     def unlink(self, path: Path) -> None: ...
 
 
@@ -113,6 +116,9 @@ class OsFiles:
     def rename(self, source: Path, target: Path) -> None:
         source.rename(target)
 
+    def link(self, source: Path, target: Path) -> None:
+        target.hardlink_to(source)
+
     def unlink(self, path: Path) -> None:
         path.unlink()
 
@@ -120,7 +126,7 @@ class OsFiles:
 OS: Final[FileSystem] = OsFiles()
 
 
-def write_all(fs: FileSystem, descriptor: int, data: bytes, offset: int) -> None:
+def write_all(fs: FileSystem, descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Write every byte of `data` at `offset`; a short write is continued, one of nothing is EIO."""
     view = memoryview(data)
     while view:

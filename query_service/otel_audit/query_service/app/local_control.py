@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from otel_audit.exporter.store.scrub import Scrubbed
 from otel_audit.instrumentation.errors import AuditError
 
 from .core import Core
@@ -41,6 +42,7 @@ class LocalControl:
         commands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "ping": lambda ask: "pong",
             "seal": lambda ask: core.seal(ask["tenant"]),
+            "scrub": lambda ask: scrub_report(core.store.scrub()),
             "retention": lambda ask: [
                 {"tenant": p.tenant, "retention": p.retention, "date": p.date, "rows": p.rows}
                 for p in core.run_retention(
@@ -65,6 +67,12 @@ class LocalControl:
         self._server.server_close()
         self._thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def scrub_report(done: Scrubbed) -> dict[str, Any]:
+    """A scrub's result as JSON."""
+    damages = [f"{tenant}: {damage.file}: {damage.reason}" for tenant, damage in done.damages]
+    return {"files": done.files, "bytes": done.bytes, "damages": damages}
 
 
 def _answer(commands: Mapping[str, Callable[[Mapping[str, Any]], Any]], line: bytes) -> bytes:

@@ -36,6 +36,7 @@ def build_services(core: Core, metrics: Metrics) -> Services:
         tickets=TicketService(db),
         sessions=SessionService(db),
         tenants=core.tenants,
+        holds=core.holds,
         self_audit=core.self_audit,
         export_limiter=ExportLimiter(exports),
         metrics=metrics,

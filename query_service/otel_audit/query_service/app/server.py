@@ -113,5 +113,10 @@ def _announce(core: Core, local: Mapping[str, str], addresses: Addresses) -> Non
     """Tell commands on this machine where the server is."""
     path = core.root.run / "serve.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({**addresses, "public_url": core.settings.public_url, **local}))
+    settings = core.settings
+    about = {
+        "public_url": settings.public_url,
+        "hold_release_delay_s": settings.hold_release_delay_s,
+    }
+    temporary.write_text(json.dumps({**addresses, **about, **local}))
     temporary.rename(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from otel_audit.exporter.startup import Check, app_checks, report
+from otel_audit.exporter.store.blobs import LocalBlobs
 from otel_audit.exporter.store.errors import StoreError
 from otel_audit.exporter.store.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
@@ -68,7 +69,7 @@ def _tenants(cli: CliContext, root: RegionRoot) -> Iterator[Check]:
         return
     for tenant in root.tenants():
         try:
-            Manifest(root).load(tenant)
+            Manifest(root, LocalBlobs(root.path)).load(tenant)
         except StoreError as error:
             yield Check("manifest", False, error.message, error.hint)
     strangers = sorted(set(root.tenants()) - known)

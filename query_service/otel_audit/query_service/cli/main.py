@@ -16,6 +16,7 @@ import click
 
 from otel_audit.instrumentation.errors import AuditError
 
+from ..launcher import INTERRUPTED
 from .context import DATA_DIR_ENVIRONMENT, DEFAULT_DATA_DIR, CliContext, data_dir_option, visible
 
 PROGRAM: Final = "otel-audit"
@@ -35,7 +36,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sql": (f"{_HERE}.sql:sql", "Run SQL over the events of an organization."),
     "files": (f"{_HERE}.files:files", "List the Parquet files for other engines."),
     "retention": (f"{_HERE}.retention:retention", "Delete what is older than its retention."),
+    "hold": (f"{_HERE}.hold:hold", "Keep events whatever their retention, and let go again."),
     "verify": (f"{_HERE}.verify:verify", "Check every file against the manifest and its chain."),
+    "scrub": (f"{_HERE}.scrub:scrub", "Read every file again and set damaged ones aside."),
     "redact": (f"{_HERE}.redact:redact", "Show what redaction does to standard input."),
     "config": (f"{_HERE}.config:config", "Check and show the configuration."),
     "doctor": (f"{_HERE}.doctor:doctor", "Say what would silently not be recorded."),
@@ -82,7 +85,7 @@ def cli(ctx: click.Context, data_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 failed, 2 wrongly used."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrongly used, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -99,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), "", status=error.exit_code)
     except click.Abort:
-        return _fail("interrupted", "")
+        return INTERRUPTED
     except OSError as error:
         if error.errno == errno.EPIPE:
             # Whoever read our output has gone; Python would complain again when it flushes at exit.

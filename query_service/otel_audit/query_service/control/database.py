@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from otel_audit.instrumentation.errors import AuditError
@@ -118,6 +118,9 @@ class ControlDatabase:
                 if found is None:
                     _make_tables(connection)
                     found = SCHEMA_VERSION
+        if found < SCHEMA_VERSION:
+            with self.write() as connection:
+                found = _upgrade(connection)
         if found > SCHEMA_VERSION:
             raise ControlTooNew(
                 f"{self.path} has schema {found}, this otel-audit reads up to {SCHEMA_VERSION}",
@@ -154,6 +157,18 @@ def _make_tables(connection: Connection) -> None:
             created_at=time.time(),
         )
     )
+
+
+def _upgrade(connection: Connection) -> int:
+    """Bring an older database up to date; its version afterwards."""
+    # Another process, maybe of a newer release, may have done so while this one waited for the lock.
+    found = _version(connection)
+    if found is not None and found >= SCHEMA_VERSION:
+        return found
+    # Every version so far only added tables.
+    METADATA.create_all(connection)
+    connection.execute(update(SCHEMA).values(version=SCHEMA_VERSION))
+    return SCHEMA_VERSION
 
 
 def _version(connection: Connection) -> int | None:

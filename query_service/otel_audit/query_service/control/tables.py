@@ -19,8 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
-"""Raised by one with every change of a table; an older binary refuses a newer database."""
+SCHEMA_VERSION: Final = 2
+"""Raised by one with every change of a table; an older binary refuses a newer database. 2 added `holds`."""
 
 METADATA: Final = MetaData()
 
@@ -135,4 +135,23 @@ EXPORTS: Final = Table(
     # Null while it runs, then done, failed or cancelled.
     Column("outcome", String(16)),
     Index("exports_of_org", "org", "started_at"),
+)
+
+HOLDS: Final = Table(
+    "holds",
+    METADATA,
+    # Not a foreign key: nothing that removes an organization may take a hold along.
+    Column("tenant", String(63), primary_key=True),
+    # Rows stay after a release, so a name means one hold for ever.
+    Column("name", String(63), primary_key=True),
+    Column("reason", Text, nullable=False),
+    # JSON list of [filter, value], canonical (HoldScope).
+    Column("filters", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String(254), nullable=False),
+    # All four null until it is released; it holds until effective_at.
+    Column("released_at", Float),
+    Column("effective_at", Float),
+    Column("released_by", String(254)),
+    Column("release_reason", Text),
 )

@@ -32,6 +32,8 @@ TENANTS_MAX: Final = 100_000
 class InvalidTenant(AuditError):
     """A tenant setting that cannot be used."""
 
+    exit_status = 2  # on the command line it is wrong use, not a failure
+
 
 class TenantExists(AuditError):
     """The id or alias is already taken."""

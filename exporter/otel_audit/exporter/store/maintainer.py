@@ -1,0 +1,206 @@
+"""Everything that rearranges what is stored: sealing, compaction, retention. One step at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .blobs import Blobs
+from .compaction import merged, plan
+from .contents import Contents
+from .entry import ManifestFile, TenantManifest
+from .errors import StoreError
+from .frame import Frame
+from .held import Held, HeldOf
+from .history import pack
+from .manifest import utc
+from .parquet import write_file
+from .partition import RegionRoot
+from .pins import pinned
+from .removal import delete_files, delete_retired, retire_files
+from .retention import Expired, expired
+from .seal import write_frames
+from .segments import Segments
+from .snapshot import FileRef
+from .state import STATE_EVERY_ENTRIES, write_state
+from .verified import VerifiedFiles
+
+log = logging.getLogger(__name__)
+
+Months = Callable[[str, datetime], Mapping[str, int]]
+_BY_ITSELF: Final = "system:store"
+
+
+class Maintainer:
+    """The one maintainer of a region root: whoever opened its store. Thread-safe."""
+
+    def __init__(
+        self,
+        root: RegionRoot,
+        blobs: Blobs,
+        contents: Contents,
+        segments: Segments,
+        verified: VerifiedFiles,
+        now: Callable[[], float],
+    ) -> None:
+        self._root, self._blobs, self._contents = root, blobs, contents
+        self._segments, self._verified, self._now = segments, verified, now
+        self._step = threading.Lock()  # one seal, merge or removal at a time
+        # tenant → entries of its chain when its state was last written.
+        self._states: dict[str, int] = {}
+
+    def seal(self, tenant: str | None, due: Callable[[int, int, float], bool] | None) -> int:
+        """See Store.seal."""
+        sealed = 0
+        with self._step:
+            for name in [tenant] if tenant is not None else self._contents.hot_tenants(due):
+                sealed += self._seal_tenant(name)
+            self._segments.drop_sealed()
+        return sealed
+
+    def _seal_tenant(self, tenant: str) -> int:
+        by_writer: dict[str, list[Frame]] = {}
+        for frame in self._contents.hot_frames(tenant):
+            by_writer.setdefault(frame.writer, []).append(frame)
+        for writer, mine in by_writer.items():
+            files = list(write_frames(self._root, self._blobs, mine))
+            self._contents.enter(
+                tenant, "seal", writer=writer, add=files, sealed=mine, facts={"actor": _BY_ITSELF}
+            )
+        self._keep_state(tenant)
+        return sum(frame.rows.num_rows for mine in by_writer.values() for frame in mine)
+
+    def compact(self, tenant: str | None = None, *, merges_max: int | None = None) -> int:
+        """See Store.compact."""
+        now, done = self._now(), 0
+        kept = pinned(self._root, now)
+        for name in [tenant] if tenant is not None else self._contents.tenants():
+            for group in plan(self._contents.files(name), utc(now).date()):
+                if merges_max is not None and done >= merges_max:
+                    return done
+                if any(file.ref.path in kept for file in group):
+                    continue
+                try:
+                    # The step is released between merges, so that sealing need not wait for a whole round.
+                    with self._step:
+                        done += self._merge(name, group)
+                except (OSError, pa.ArrowException, StoreError):
+                    # One partition's trouble is not its neighbours'.
+                    log.exception("a partition of %s was not merged; the next round tries again", name)
+        return done
+
+    def _merge(self, tenant: str, group: Sequence[ManifestFile]) -> int:
+        refs = [file.ref for file in group]
+        if not all(self._contents.is_live(tenant, ref) for ref in refs) or not self._intact(refs):
+            return 0
+        rows = sum(ref.rows for ref in refs)
+        made = write_file(self._root, self._blobs, merged(refs), rows_expected=rows)
+        if made.ref.rows != rows:
+            delete_files(self._root, self._blobs, [made.ref])
+            raise StoreError(
+                f"merging {len(refs)} files of {tenant} gave {made.ref.rows} rows instead of {rows}",
+                hint="nothing was changed; run `otel-audit verify`",
+            )
+        self._contents.enter(tenant, "compact", add=[made], remove=group, facts={"actor": _BY_ITSELF})
+        retire_files(self._root, self._blobs, tenant, refs)
+        self._keep_state(tenant)
+        return 1
+
+    def _intact(self, refs: Sequence[FileRef]) -> bool:
+        """Whether all files are what the manifest says; damage is for queries and scrub to report."""
+        try:
+            return all(self._verified.check(ref) is None for ref in refs)
+        except OSError:
+            return False
+
+    def run_retention(
+        self, months: Months, *, now: datetime, actor: str, dry_run: bool, held: HeldOf | None
+    ) -> list[Expired]:
+        """See Store.run_retention."""
+        done: list[Expired] = []
+        with self._step:
+            for tenant in self._contents.tenants():
+                policy = months(tenant, now)
+                facts = {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
+                due = expired(tenant, self._contents.files(tenant), policy, now)
+                # All are judged before one goes: what cannot be judged keeps its neighbours too.
+                judged = [(each, _held(held, each, now)) for each in due]
+                if any(kept.problem for _, kept in judged):
+                    continue
+                for each, kept in judged:
+                    gone = self._expire(each, kept, facts, dry_run)
+                    done += [gone] if gone is not None else []
+        return done
+
+    def _expire(self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool) -> Expired | None:
+        """Delete a partition but for its held rows; None when all of it stays."""
+        held = kept.rows.num_rows if kept.rows is not None else 0
+        if kept.everything or held >= due.rows or not kept.is_current():
+            return None
+        gone = due.without(held)
+        if dry_run:
+            return gone
+        made = self._held_files(due, kept.rows) if kept.rows is not None else []
+        if not kept.is_current():
+            delete_files(self._root, self._blobs, [file.ref for file in made])
+            return None
+        self._contents.enter(
+            due.tenant, "retention", add=made, remove=due.files,
+            facts={**facts, "rows": gone.rows, "holds": list(kept.names)},
+        )  # fmt: skip
+        delete_files(self._root, self._blobs, [file.ref for file in due.files])
+        self._keep_state(due.tenant)
+        return gone
+
+    def _held_files(self, due: Expired, numbers: pa.Table) -> list[ManifestFile]:
+        """Files of just the held rows, one a writer."""
+        made = []
+        by_writer: dict[str, list[ManifestFile]] = {}
+        for file in due.files:
+            by_writer.setdefault(file.ref.writer, []).append(file)
+        for writer, files in by_writer.items():
+            keep = numbers.filter(pc.equal(numbers["writer"], writer))["seq"].combine_chunks()
+            if len(keep):
+                rows = merged([file.ref for file in files], keep)
+                made.append(write_file(self._root, self._blobs, rows, rows_expected=len(keep)))
+        if sum(file.ref.rows for file in made) != numbers.num_rows:
+            delete_files(self._root, self._blobs, [file.ref for file in made])
+            raise StoreError(
+                f"not every held event of {due.tenant} was found in {due.date}",
+                hint="nothing was deleted; run `otel-audit verify`",
+            )
+        return made
+
+    def tidy(self) -> None:
+        """Delete retired files whose hour is over."""
+        for tenant in self._contents.tenants():
+            delete_retired(self._root, self._blobs, tenant, self._now())
+
+    def _keep_state(self, tenant: str) -> None:
+        manifest = self._contents.manifest_of(tenant)
+        entries = _entries(manifest)
+        if entries - self._states.setdefault(tenant, 0) < STATE_EVERY_ENTRIES:
+            return
+        # Both only spare later work: a full disk must not undo what was just entered.
+        try:
+            write_state(self._blobs, self._root, manifest)
+            for writer, chain in manifest.chains.items():
+                pack(self._blobs, self._root.ledger_key(tenant, writer), chain.number)
+        except OSError:
+            log.exception("the manifest's state of %s was not kept; the next entry tries again", tenant)
+        else:
+            self._states[tenant] = entries
+
+
+def _held(held: HeldOf | None, due: Expired, now: datetime) -> Held:
+    return held(due.tenant, [file.ref for file in due.files], now) if held is not None else Held()
+
+
+def _entries(manifest: TenantManifest) -> int:
+    return sum(chain.number for chain in manifest.chains.values())
