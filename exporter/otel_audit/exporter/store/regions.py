@@ -88,6 +88,10 @@ class RegionStores:
         for region, part in parts.items():
             self._stores[region].append(part)
 
+    def stored(self, tenant: str, event_ids: list[str]) -> Mapping[str, set[str]]:
+        """See Contents.stored."""
+        return self.store(tenant).stored(tenant, event_ids)
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """See Store.subscribe; each region calls from a thread of its own."""
         stops = [store.subscribe(listener) for store in self._stores.values()]

@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "search": (f"{_HERE}.search:search", "Find events of an organization."),
     "tail": (f"{_HERE}.tail:tail", "Watch events of an organization arrive."),
     "export": (f"{_HERE}.export:export", "Write events to a CSV, NDJSON or Parquet file."),
+    "import": (f"{_HERE}.import_files:import_files", "Store events of OTLP JSON or NDJSON files."),
     "sql": (f"{_HERE}.sql:sql", "Run SQL over the events of an organization."),
     "files": (f"{_HERE}.files:files", "List the Parquet files for other engines."),
     "retention": (f"{_HERE}.retention:retention", "Delete what is older than its retention."),
