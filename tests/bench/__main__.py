@@ -16,10 +16,14 @@ from typing import Any
 
 from tests.bench.latency import record_to_stream
 from tests.bench.queries import filter_queries
+from tests.bench.redaction import worst_values
+from tests.bench.volume import ten_million
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "latency": record_to_stream,
     "queries": filter_queries,
+    "volume": ten_million,
+    "redaction": worst_values,
 }
 
 

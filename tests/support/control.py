@@ -10,6 +10,7 @@ from otel_audit.query_service.auth.sessions import SessionService
 from otel_audit.query_service.auth.tickets import TicketService
 from otel_audit.query_service.auth.tokens import TokenService
 from otel_audit.query_service.control.database import FILE_NAME, ControlDatabase
+from otel_audit.query_service.control.holds import Holds
 from otel_audit.query_service.control.ingest_keys import IngestKeys
 from otel_audit.query_service.control.outbox import Outbox
 from otel_audit.query_service.control.tenants import Tenants
@@ -36,6 +37,7 @@ class Control:
         self.db = ControlDatabase.open(data_dir / FILE_NAME)
         self.tenants = Tenants(self.db, now=self.clock)
         self.keys = IngestKeys(self.db, now=self.clock)
+        self.holds = Holds(self.db, now=self.clock)
         self.tokens = TokenService(self.db, data_dir / "keys" / "token.key", self.clock)
         self.tickets = TicketService(self.db, self.clock)
         self.sessions = SessionService(self.db, self.clock)

@@ -233,6 +233,7 @@ class DiskStore:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         self.snapshots += 1
         known, tables = list(self.files.get(tenant, ())), list(self.hot.get(tenant, ()))

@@ -165,6 +165,14 @@ def _without(filters: Filters, name: str) -> Filters:
     return filters
 
 
+def _shown(name: str, filtered: bool) -> str:
+    # A user who was chosen by id is counted under that id, not under the address.
+    if name == "user" and filtered:
+        by_id = "list_contains($chosen::VARCHAR[], lower(user_id))"
+        return f"CASE WHEN {by_id} THEN user_id ELSE {FACETS[name]} END"
+    return FACETS[name]
+
+
 def _counted(
     engine: Engine,
     snapshot: Snapshot,
@@ -177,7 +185,7 @@ def _counted(
     """(facet, value, count) of the most frequent values and, whatever their rank, of the chosen ones."""
     condition, params = filters.where()
     straddle, more = position_condition(snapshot.files, position)
-    columns = ", ".join(f"{FACETS[name]} AS facet_{index}" for index, name in enumerate(names))
+    columns = ", ".join(f"{_shown(name, bool(chosen))} AS facet_{index}" for index, name in enumerate(names))
     keys = ", ".join(f"facet_{index}" for index in range(len(names)))
     sets = ", ".join(f"(facet_{index})" for index in range(len(names)))
     with engine.scan(snapshot.files, snapshot.hot) as scan:

@@ -132,7 +132,9 @@ class _Walk:
 
     def __init__(self, engine: Engine, source: SnapshotSource, tenant: str, filters: Filters) -> None:
         self._engine, self._source, self._tenant, self._filters = engine, source, tenant, filters
-        snapshot = source.snapshot(tenant, time_from=filters.time_from, time_to=filters.time_to)
+        snapshot = source.snapshot(
+            tenant, time_from=filters.time_from, time_to=filters.time_to, text=filters.text
+        )
         self._position = Position(dict(snapshot.position), filters.now)
         self._snapshot = within(snapshot, self._position)
         self.partial = partial_of(snapshot)
@@ -168,6 +170,7 @@ class _Walk:
             time_from=moment(start_us),
             time_to=self._filters.time_to,
             as_of=self._position.writers,
+            text=self._filters.text,
         )
         known = {damage.file for damage in self._snapshot.damaged}
         if any(damage.file not in known for damage in snapshot.damaged):

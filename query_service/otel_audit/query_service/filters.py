@@ -127,7 +127,10 @@ def _address(value: str) -> str:
 
 
 def _request(value: str) -> str:
-    return canonical_uuid(value) or value
+    found = canonical_uuid(value)
+    if found is None:
+        raise ValueError("not a request id")
+    return found
 
 
 def _trace(value: str) -> str:
@@ -161,7 +164,7 @@ FILTERS: Final[tuple[FilterSpec, ...]] = (
     ),
     FilterSpec("ip", "address", "", "an IPv4 or IPv6 address, or a CIDR such as 10.0.0.0/8", _address),
     FilterSpec("session", "text", "session_id = {v}", "a session id or its hash sh_…", session_hash),
-    FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID", _request),
+    FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID or 32 hex digits", _request),
     FilterSpec("trace", "id", "trace_id = {v}", "a trace id, 32 hex digits", _trace),
     FilterSpec("resource_id", "text", "resource_id = {v}", "exact id of the thing acted on"),
     FilterSpec(
@@ -255,6 +258,11 @@ class Filters:
         return " AND ".join(tests) or "TRUE", params
 
     @property
+    def text(self) -> str | None:
+        """What is searched for in free text."""
+        return next(iter(self.values("q")), None)
+
+    @property
     def any_besides_time(self) -> bool:
         """Whether something other than time is filtered."""
         return any(name not in _TIME_NAMES for name, _ in self.chosen)
@@ -286,7 +294,10 @@ def _period(given: dict[str, list[str]], now: datetime) -> tuple[datetime, datet
         start = parse_time(given["from"][0]) if "from" in given else (end or now) - length
     except OverflowError:
         start = datetime.min.replace(tzinfo=UTC)
-    end = end or max(now, start) + CLOCK_AHEAD
+    try:
+        end = end or max(now, start) + CLOCK_AHEAD
+    except OverflowError:
+        end = datetime.max.replace(tzinfo=UTC)
     if start >= end:
         shown = given["from"][0] if "from" in given else ""
         raise FilterError("from", shown, "not before `to`", allowed="a time before `to`, which is exclusive")

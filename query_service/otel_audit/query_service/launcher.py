@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+INTERRUPTED: Final = 130
+"""128 and SIGINT, as shells report it: who pressed Ctrl-C needs no explanation."""
 INSTALL: Final = 'pip install "otel-audit[server]"'
 
 # One module of each package that commands import; names differ from those of the distributions.
@@ -45,12 +47,12 @@ Every other command needs the server's packages: {INSTALL}
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrongly used."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrongly used, 130 interrupted."""
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         # Ctrl-C while packages are still being loaded.
-        status = _fail("interrupted", "run it again")
+        status = INTERRUPTED
     sys.exit(status)
 
 

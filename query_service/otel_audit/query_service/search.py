@@ -114,16 +114,18 @@ def on_snapshot(
 ) -> _T:
     """Answer `query` from a snapshot at `pinned` (else: now), again from a new one when files went away.
 
-    filters: their time range chooses the files; None is all time. Raises FilesChanged after five tries.
+    filters: their time range and free text choose the files; None is all of them. Raises FilesChanged after
+    five tries.
     """
     start = filters.time_from if filters else None
     end = time_to or (filters.time_to if filters else None)
+    text = filters.text if filters else None
     fixed = pinned
     tries = 0
     while True:
         tries += 1
         seen = fixed.writers if fixed else None
-        snapshot = source.snapshot(tenant, time_from=start, time_to=end, as_of=seen)
+        snapshot = source.snapshot(tenant, time_from=start, time_to=end, as_of=seen, text=text)
         fixed = fixed or Position(dict(snapshot.position), filters.now if filters else datetime.now(UTC))
         try:
             return query(within(snapshot, fixed), fixed)

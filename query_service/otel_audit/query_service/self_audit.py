@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from itertools import groupby
@@ -23,6 +23,7 @@ from .control.database import OPERATOR, ControlDatabase
 from .control.outbox import Outbox
 from .control.own_events import plain, read_event, refusal_event
 from .control.own_request import own_request
+from .control.reads import WaitingReads
 from .control.tenants import Tenants
 
 if TYPE_CHECKING:
@@ -62,13 +63,17 @@ class SelfAudit:
         *,
         refusals: RefusalCounter | None = None,
         search_key: Callable[[str], bytes] | None = None,
+        reads: Sequence[WaitingReads] = (),
     ) -> None:
-        """search_key: organization → the key that hashes its free-text searches; one for this run if None."""
+        """search_key: organization → the key that hashes its free-text searches; one for this run if None.
+
+        reads: where each region keeps what commands have read.
+        """
         own_key = secrets.token_bytes(32)
         self._ingest = ingest
         self._now_ns = now_ns
         self._search_key = search_key or (lambda _: own_key)
-        self._outbox = Outbox(database)
+        self._outboxes: tuple[Outbox | WaitingReads, ...] = (Outbox(database), *reads)
         self._tenants = Tenants(database, now=lambda: now_ns() / 1e9)
         self._refusals = refusals or RefusalCounter()
         self._once: OrderedDict[tuple[str, str, str], tuple[float, Future[None]]] = OrderedDict()
@@ -177,18 +182,40 @@ class SelfAudit:
                 return
 
     def drain_outbox(self) -> int:
-        """Move waiting events of changes into the store, in order; how many. Raises AuditError.
+        """Move waiting events of changes and reads into the store, in order; how many were moved.
 
         A row goes only after its event is durable. After a crash in between it is sent again, and the
-        store keeps the first copy of a record id.
+        store keeps the first copy of a record id. What one region cannot take keeps no other waiting.
+        Raises AuditError when something had to stay.
         """
         with self._drain_lock:
-            rows = self._outbox.waiting(_DRAIN_ROWS)
-            for tenant, group in groupby(rows, key=lambda row: row.tenant):
-                members = list(group)
-                self._accept(self._tenant_of(tenant), [row.event for row in members])
-                self._outbox.done([row.seq for row in members])
-            return len(rows)
+            moved, failed = 0, None
+            for outbox in self._outboxes:
+                try:
+                    moved += self._drain(outbox)
+                except AuditError as error:
+                    failed = failed or error
+            if failed is not None:
+                raise failed
+            return moved
+
+    def _drain(self, outbox: Outbox | WaitingReads) -> int:
+        rows = outbox.waiting(_DRAIN_ROWS)
+        failed: dict[str, AuditError] = {}
+        for tenant, group in groupby(rows, key=lambda row: row.tenant):
+            members = list(group)
+            if tenant in failed:
+                continue  # its earlier events come first
+            try:
+                # Who read an organization that was deleted since is part of what was deleted.
+                if isinstance(outbox, Outbox) or self._tenants.exists(tenant):
+                    self._accept(self._tenant_of(tenant), [row.event for row in members])
+                outbox.done(members)
+            except AuditError as error:
+                failed[tenant] = error
+        if failed:
+            raise next(iter(failed.values()))
+        return len(rows)
 
     def start(self) -> None:
         """Drain and flush in a thread until `stop`."""
@@ -216,7 +243,7 @@ class SelfAudit:
 
     def _drain_quietly(self) -> None:
         try:
-            while self.drain_outbox() == _DRAIN_ROWS:
+            while self.drain_outbox() >= _DRAIN_ROWS:
                 pass
         except AuditError as error:
             _log.warning("changes wait to be recorded: %s", error.message)

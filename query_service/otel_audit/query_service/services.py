@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from otel_audit.exporter.store.residency import Residence
 from otel_audit.exporter.store.snapshot import SnapshotSource
 from otel_audit.query_service.api.edge.work import WorkPool
 from otel_audit.query_service.auth.sessions import SessionService
 from otel_audit.query_service.auth.tickets import TicketService
 from otel_audit.query_service.auth.tokens import TokenService
+from otel_audit.query_service.control.holds import Holds
 from otel_audit.query_service.control.tenants import Tenants
 from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.export_rate import ExportLimiter
@@ -29,7 +31,10 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The query service's parts. health: asked by every probe, so it must answer at once."""
+    """The query service's parts. health: asked by every probe, so it must answer at once.
+
+    residency: where each organization's bytes are; looks at every file.
+    """
 
     settings: Settings
     engine: Engine
@@ -39,8 +44,10 @@ class Services:
     tickets: TicketService
     sessions: SessionService
     tenants: Tenants
+    holds: Holds
     self_audit: SelfAudit
     export_limiter: ExportLimiter
     metrics: Metrics
     health: Callable[[], Readiness]
+    residency: Callable[[], Sequence[Residence]]
     work: WorkPool = field(default_factory=WorkPool)

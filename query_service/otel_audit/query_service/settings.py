@@ -11,13 +11,16 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
+from otel_audit.exporter.store.partition import DEFAULT_REGION, REGION_PATTERN
 from otel_audit.instrumentation.errors import AuditError
 
+# As for a shorter retention: who stole an administrator's session cannot have the trail deleted unnoticed.
+RELEASE_DELAY_S: Final = 7 * 86_400.0
 ENVIRONMENT_PREFIX: Final = "OTEL_AUDIT__"
 
 
@@ -78,6 +81,18 @@ def _flag(value: Any) -> bool:
     return words[str(value).lower()]
 
 
+def _root(value: Any) -> Path:
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        raise ValueError
+    return Path(os.path.normpath(value))
+
+
+def _region(value: Any) -> str:
+    if not REGION_PATTERN.fullmatch(str(value)):
+        raise ValueError
+    return str(value)
+
+
 _HOST_PORT: Final = "HOST:PORT, port 0 picks a free one"
 
 _SWITCH: Final = "true or false"
@@ -98,10 +113,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("store.seal_interval_s", _number(1, 86400), "1 to 86400", "age at which hot rows are sealed"),
     Setting("store.seal_rows", _number(1, 1e7), "1 to 10,000,000", "or at so many rows a tenant"),
     Setting("store.seal_bytes", _number(1e4, 1e9), "10,000 to 1,000,000,000", "or at this size a tenant"),
+    Setting(
+        "retention.hold_release_delay_s",
+        _number(0, 31_536_000),
+        "0 to 31,536,000",
+        "how long a released hold still holds",
+    ),
     Setting("query.memory_limit_mb", _number(64, 1e6), "64 to 1,000,000", "memory of the query engine"),
     Setting("query.threads", _number(1, 256), "1 to 256", "threads of the query engine"),
+    Setting("regions.default", _region, "name of a region", "where tenants are that name none"),
+    Setting("regions.<name>", _root, "an absolute path, apart from every other root", "root of a region"),
 )
 _BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
+_REGION_PREFIX: Final = "regions."
+_DEFAULT_REGION_KEY: Final = "regions.default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +145,16 @@ class Settings:
     seal_interval_s: float = 600.0
     seal_rows: int = 25_000
     seal_bytes: int = 64 << 20
+    hold_release_delay_s: float = RELEASE_DELAY_S
     memory_limit_mb: int = 1024
     threads: int = 2
+    regions: Mapping[str, Path] = field(default_factory=dict)
+    default_region: str = DEFAULT_REGION
+
+    @property
+    def region_roots(self) -> dict[str, Path]:
+        """Region → root, the data directory's own included."""
+        return {DEFAULT_REGION: self.data_dir, **self.regions}
 
     @classmethod
     def load(
@@ -140,12 +173,14 @@ class Settings:
         values |= _from_environment(environment)
         values |= {key: value for key, value in (flags or {}).items() if value is not None}
         found = {key: _parse(key, value) for key, value in values.items()}
+        regions = {_region_name(key): found.pop(key) for key in list(found) if _is_root(key)}
         fields = {_field(key): value for key, value in found.items() if not key.endswith(".insecure")}
         fields = {name: int(value) if name in _INTEGERS else value for name, value in fields.items()}
         insecure = frozenset(
             key.partition(".")[0] for key, on in found.items() if key.endswith(".insecure") and on
         )
-        settings = cls(data_dir=data_dir, insecure=insecure, **fields)
+        settings = cls(data_dir=data_dir, insecure=insecure, regions=regions, **fields)
+        settings._refuse_mixed_regions()
         settings._refuse_open_listeners()
         return settings
 
@@ -158,18 +193,53 @@ class Settings:
                     hint=f"put TLS in front of it and set {name}.insecure = true, or bind 127.0.0.1",
                 )
 
+    def _refuse_mixed_regions(self) -> None:
+        if self.default_region not in self.region_roots:
+            raise ConfigError(
+                f"{_DEFAULT_REGION_KEY} = {self.default_region!r} is no region",
+                hint=f"allowed: {', '.join(self.region_roots)}",
+            )
+        # Resolved: two names of one folder would put two regions into it.
+        real = {name: root.resolve() for name, root in self.region_roots.items()}
+        for name, root in self.regions.items():
+            for other, path in real.items():
+                if other != name and (path.is_relative_to(real[name]) or real[name].is_relative_to(path)):
+                    what = "the data directory" if other == DEFAULT_REGION else f"regions.{other}"
+                    raise ConfigError(
+                        f"regions.{name} = '{root}' shares a folder with {what}, {path}",
+                        hint="allowed: absolute paths of which none is, holds or lies in another",
+                    )
+
     def show(self) -> dict[str, Any]:
         """All values as plain data, for `config show`."""
-        data = dataclasses.asdict(self)
-        return data | {"data_dir": str(self.data_dir), "insecure": sorted(self.insecure)}
+        data = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        regions = {name: str(root) for name, root in self.regions.items()}
+        plain = {"data_dir": str(self.data_dir), "insecure": sorted(self.insecure), "regions": regions}
+        return data | plain
 
 
 _INTEGERS: Final = frozenset({"seal_rows", "seal_bytes", "memory_limit_mb", "threads"})
 
 
 def _field(key: str) -> str:
+    if key == _DEFAULT_REGION_KEY:
+        return "default_region"
     section, _, name = key.partition(".")
     return section if name == "bind" else name
+
+
+def _is_root(key: str) -> bool:
+    return key.startswith(_REGION_PREFIX) and key != _DEFAULT_REGION_KEY
+
+
+def _region_name(key: str) -> str:
+    name = key.removeprefix(_REGION_PREFIX)
+    if not REGION_PATTERN.fullmatch(name):
+        raise ConfigError(
+            f"{name[:80]!r} cannot be the name of a region",
+            hint="allowed: a-z, 0-9 and -, a letter first, at most 31",
+        )
+    return name
 
 
 def _is_loopback(host: str) -> bool:
@@ -194,14 +264,19 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return {
-        name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", "."): value
+        _key_of(name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")): value
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
 
 
+def _key_of(name: str) -> str:
+    # A shell's variables cannot have a hyphen, a region's name cannot have an underscore.
+    return name.replace("_", "-") if name.startswith(_REGION_PREFIX) else name
+
+
 def _parse(key: str, value: Any) -> Any:
-    setting = _BY_KEY.get(key)
+    setting = _BY_KEY["regions.<name>"] if _is_root(key) else _BY_KEY.get(key)
     if setting is None:
         raise ConfigError(f"{key} is not a setting", hint=f"one of: {', '.join(_BY_KEY)}")
     try:

@@ -35,6 +35,15 @@ def test_a_value_nested_too_deeply_is_cut_and_its_neighbours_are_kept(depth: int
     assert attributes["after"] == 'a ] in "quotes" }'
 
 
+@pytest.mark.parametrize("name", ["stringValue", "intValue", "kvlistValue"])
+def test_no_depth_around_the_limits_of_the_parser_refuses_a_batch(name: str) -> None:
+    for depth in (*range(280, 320), *range(960, 1_010)):
+        inner = "[" * depth + "]" * depth
+        value = f'{{"{name}":{{"values":[{{"key":"k","x":{inner}}}]}}}}' if name == "kvlistValue" else ""
+        batch = decode(parse_json(body(value or f'{{"{name}":{inner}}}')), NOW_NS)
+        assert batch.column("message").to_pylist() == ["x", "neighbour"]
+
+
 def test_an_integer_of_thousands_of_digits_is_kept_as_text() -> None:
     batch = decode(parse_json(body('{"intValue":' + "9" * 5_000 + "}")), NOW_NS)
     assert json.loads(batch.column("attributes").to_pylist()[0])["deep"] == "9" * 5_000

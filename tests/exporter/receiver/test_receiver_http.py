@@ -103,6 +103,18 @@ def test_compressed_bodies_in_several_parts_are_taken_whole(receiver: Receiver, 
         assert stored(receiver, f"parts-{number}") == 1
 
 
+@pytest.mark.parametrize("depth", [600, 30_000])
+def test_a_value_nested_beyond_what_parsers_take_is_stored_with_its_depth_cut(
+    receiver: Receiver, key: str, depth: int
+) -> None:
+    deep = '{"arrayValue":{"values":[' * depth + '{"intValue":' + "9" * 5_000 + "}" + "]}}" * depth
+    mark = f"deep-{depth}"
+    pairs = f'{{"key":"mark","value":{{"stringValue":"{mark}"}}}},{{"key":"deep","value":{deep}}}'
+    body = f'{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"attributes":[{pairs}]}}]}}]}}]}}'.encode()
+    assert post(receiver, key, body, JSON).status_code == 200
+    assert stored(receiver, mark) == 1
+
+
 def bombs() -> dict[str, bytes]:
     zeros = b"\0" * (200 << 20)
     return {"gzip": gzip.compress(zeros, 1), "zstd": zstandard.compress(zeros, 1)}

@@ -42,6 +42,21 @@ def test_every_text_field_is_mended(field: bytes) -> None:
     assert "\ufffd" * len(field) in str(decode(parsed, 1).to_pylist())
 
 
+BOTTOM = b"\x0a\x06bottom"
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(tag: bytes, content: bytes) -> bytes:
+    return tag + varint(len(content)) + content
+
+
 def test_values_nested_beyond_what_parsers_take_are_cut_instead_of_refused() -> None:
     made = request([record(x="fine"), record(x="deep")])
     value = made.resource_logs[0].scope_logs[0].log_records[1].attributes.add(key="deep").value
@@ -51,6 +66,25 @@ def test_values_nested_beyond_what_parsers_take_are_cut_instead_of_refused() -> 
     rows = decode(parse_protobuf(made.SerializeToString(), LIMITS), 1).to_pylist()
     assert len(rows) == 2
     assert "[nested too deeply]" in rows[1]["attributes"]
+
+
+@pytest.mark.parametrize("levels", [23, 24, 31, 34, 100, 100_000])
+def test_no_depth_of_lists_or_maps_is_refused_or_ends_the_process(levels: int) -> None:
+    wrapped = {"list": (b"\x2a", b"\x0a"), "map": (b"\x32", b"\x0a", b"\x12")}
+    for tags in wrapped.values():
+        # From the inside out: AnyValue in list or map in AnyValue … The attributes are the first level of 24.
+        headers, size = [], len(BOTTOM)
+        for _ in range(levels):
+            for tag in reversed(tags):
+                header = tag + varint(size)
+                headers.append(header)
+                size += len(header)
+        value = b"".join(reversed(headers)) + BOTTOM
+        pair = field(b"\x0a", b"deep") + field(b"\x12", value)
+        logs = field(b"\x12", field(b"\x32", pair)) + field(b"\x12", field(b"\x32", field(b"\x0a", b"next")))
+        (deep, after) = decode(parse_protobuf(field(b"\x0a", field(b"\x12", logs)), LIMITS), 1).to_pylist()
+        assert ("[nested too deeply]" in deep["attributes"]) == (levels > 23)
+        assert '"next"' in after["attributes"]
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,7 @@ def test_a_damage_is_known_from_the_start_and_forgotten_when_the_file_is_restore
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert store.snapshot("acme").damaged
     assert "differs" in store.damages[0]
+    assert [file.name for file in root.quarantine("acme").iterdir()] == [path.name]
     path.write_bytes(data)
     store.look_at_files()
     assert (store.damages, store.snapshot("acme").damaged) == ([], ())
@@ -308,6 +309,32 @@ class Interrupted(VerifiedFiles):
         if happening is not None:
             happening()
         return super().check(ref)
+
+
+class InterruptedGlance(VerifiedFiles):
+    """Lets something happen just before a file is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_glance: Callable[[], object] | None = None
+
+    def glance(self, ref: FileRef) -> Damage | None:
+        happening, self.before_glance = self.before_glance, None
+        if happening is not None:
+            happening()
+        return super().glance(ref)
+
+
+def test_a_file_that_retention_takes_during_a_look_is_no_damage(root: RegionRoot) -> None:
+    verified = InterruptedGlance()
+    store = Store(root, verified=verified)
+    store.append({"acme": batch(row(retention="rag"))})
+    store.seal()
+    when = datetime(2027, 3, 1, tzinfo=UTC)
+    verified.before_glance = lambda: store.run_retention(lambda *_: DEFAULT_MONTHS, now=when, actor="test")
+    store.look_at_files()
+    assert store.damages == []
+    store.close()
 
 
 @pytest.mark.parametrize("reads", ["store", "reader"])

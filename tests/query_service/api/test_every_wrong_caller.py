@@ -27,9 +27,10 @@ class Ask(NamedTuple):
 
 
 def _fill(path: str) -> str:
-    return (
-        path.replace("{event_id}", uuid7()).replace("{request_id}", uuid7()).replace("{trace_id}", "0" * 32)
-    )
+    ids = {"{event_id}": uuid7(), "{request_id}": uuid7(), "{trace_id}": "0" * 32, "{name}": "matter-42"}
+    for name, value in ids.items():
+        path = path.replace(name, value)
+    return path
 
 
 OF_THE_TABLE = [
@@ -41,6 +42,8 @@ AROUND = [
         Ask(method, f"{ORG}/events", f"{ORG}/events")
         for method in ("HEAD", "OPTIONS", "POST", "DELETE", "TRACE")
     ),
+    Ask("PUT", f"{ORG}/holds", f"{ORG}/holds"),
+    Ask("POST", f"{ORG}/holds/matter-42", f"{ORG}/holds/{{name}}"),
     Ask("GET", f"{ORG}/stream", f"{ORG}/{{rest:path}}"),
     Ask("GET", f"{ORG}/no/such/route", f"{ORG}/{{rest:path}}"),
     Ask("GET", f"{ORG}/users", f"{ORG}/{{rest:path}}"),
@@ -182,6 +185,22 @@ def test_tickets_are_an_operators_to_make(server: QueryServer) -> None:
 def test_every_route_of_the_table_is_covered_above() -> None:
     covered = {ask.route for ask in OF_THE_TABLE} | {"/api/v1/tickets"}
     assert {route.path for route in ROUTES if route.access != "open"} == covered
+
+
+def test_what_changes_something_is_an_admins_to_do(server: QueryServer) -> None:
+    changing = [route for route in ROUTES if route.need == "settings"]
+    assert {(route.method, route.path) for route in changing} == {
+        ("POST", f"{ORG}/holds"),
+        ("DELETE", f"{ORG}/holds/{{name}}"),
+    }
+    before = recorded(server, "acme")
+    expected: Counter[tuple[str | None, str, int]] = Counter()
+    headers = {"authorization": f"Bearer {server.token('acme', 'auditor', 'aud@example.com')}"}
+    for route in changing:
+        answer = ask(server, route.method, _fill(route.path).replace("{org}", "acme"), headers)
+        assert answer.status == 403, route.path
+        expected["aud@example.com", route.path, 403] += 1
+    assert recorded(server, "acme") - before == expected
 
 
 def test_those_who_may_read_learn_which_methods_there_are(server: QueryServer) -> None:

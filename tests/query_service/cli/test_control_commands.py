@@ -163,7 +163,24 @@ def test_wrong_use_exits_2_with_one_line_and_a_hint(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["tenant", "add", "../evil"],
+        ["add", "../evil"],
+        ["add", "Acme"],
+        ["add", "acme", "--region", "*"],
+        ["add", "acme", "--alias", " "],
+        ["add", "acme", "--export-rate", "often"],
+    ],
+)
+def test_a_setting_no_organization_can_have_is_wrong_use_and_names_what_would_be_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    code, out, err = call(capsys, tmp_path, "tenant", *arguments)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: [^\n]+\nhint: [^\n]+\n", err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ["tenant", "show", "nobody"],
         ["key", "create", "--tenant", "nobody"],
         ["key", "rotate", "nothing"],

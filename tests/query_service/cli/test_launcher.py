@@ -33,6 +33,21 @@ loaded = {name.partition(".")[0] for name in set(sys.modules) - before} - set(sy
 print(sorted(loaded))
 """
 
+# Ctrl-C at a known moment: while the command line is imported, or in the middle of a command.
+INTERRUPTED = """
+import importlib, sys
+from otel_audit.query_service import launcher
+def interrupted(*_):
+    raise KeyboardInterrupt
+if sys.argv[1] == "import":
+    importlib.import_module = interrupted
+else:
+    from otel_audit.query_service.cli import tenant
+    tenant.print_table = tenant.CliContext.control = interrupted
+sys.argv = ["otel-audit", "tenant", "list"]
+launcher.main()
+"""
+
 
 def light(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -73,3 +88,12 @@ def test_doctor_of_the_light_install_needs_no_server_package() -> None:
     done = light("doctor")
     assert "Traceback" not in done.stderr
     assert "ModuleNotFoundError" not in done.stderr
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_ctrl_c_is_no_error_whether_the_command_runs_or_is_still_loaded(loaded: bool) -> None:
+    when = "command" if loaded else "import"
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, when], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")

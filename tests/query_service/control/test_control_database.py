@@ -16,6 +16,7 @@ from otel_audit.query_service.control.database import (
     ControlTooNew,
     ControlUnavailable,
 )
+from otel_audit.query_service.control.tables import SCHEMA_VERSION
 from otel_audit.query_service.control.tenants import Tenants
 
 ADD_TENANTS = """
@@ -67,12 +68,28 @@ def test_an_older_binary_refuses_a_newer_database_and_leaves_it_alone(tmp_path: 
     path = tmp_path / "control.sqlite"
     ControlDatabase.open(path).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE schema_version SET version = 2")
+        raw.execute(f"UPDATE schema_version SET version = {SCHEMA_VERSION + 1}")
     raw.close()
     before = path.read_bytes()
-    with pytest.raises(ControlTooNew, match="schema 2"):
+    with pytest.raises(ControlTooNew, match=f"schema {SCHEMA_VERSION + 1}"):
         ControlDatabase.open(path)
     assert path.read_bytes() == before
+
+
+def test_a_database_of_an_older_release_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "control.sqlite"
+    database = ControlDatabase.open(path)
+    Tenants(database).add("acme")
+    database.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TABLE holds")
+        raw.execute("UPDATE schema_version SET version = 1")
+    raw.close()
+    database = ControlDatabase.open(path)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT version FROM schema_version").scalar() == SCHEMA_VERSION
+        assert connection.exec_driver_sql("SELECT count(*) FROM holds").scalar() == 0
+    assert Tenants(database).show("acme").id == "acme"
 
 
 def test_a_file_that_is_no_database_is_refused_with_a_hint(tmp_path: Path) -> None:
@@ -133,5 +150,5 @@ def test_threads_opening_a_new_database_together_make_its_tables_once(tmp_path: 
         thread.join()
     assert failures == []
     with sqlite3.connect(path) as raw:
-        assert raw.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
+        assert raw.execute("SELECT version FROM schema_version").fetchall() == [(SCHEMA_VERSION,)]
     raw.close()

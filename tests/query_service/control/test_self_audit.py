@@ -83,6 +83,19 @@ def test_every_way_of_reading_has_its_event(room: Room, action: str, category: s
     assert row["category"] == category
     expected = ("audit_event", event_id) if action == "read" else ("audit_trail", "acme")
     assert (row["resource_type"], row["resource_id"]) == expected
+    assert row["http_status"] == (None if action == "stream" else 200)
+
+
+def test_looking_for_an_event_that_is_not_there_is_told_with_its_404(room: Room) -> None:
+    room.audit.read("acme", ADA, FACTS, "read", {"event_id": uuid7(), "found": False})
+    (row,) = room.rows("acme", "read")
+    assert row["http_status"] == 404
+
+
+def test_a_read_on_the_command_line_has_no_status(room: Room) -> None:
+    room.audit.read("acme", ADA, RequestFacts(None, None, None, None, None), "search", {})
+    (row,) = room.rows("acme", "search")
+    assert row["http_status"] is None
 
 
 def test_what_somebody_searched_for_is_redacted_like_everything_else(room: Room) -> None:

@@ -160,3 +160,13 @@ def test_a_chosen_value_is_counted_even_when_it_is_not_among_the_most_frequent(
     found = facets(ENGINE, store, "acme", chosen((name, rarest)), limit=2)["facets"]["action"]
     assert {"value": rarest, "count": counts[rarest]} in found
     assert len(found) == 3
+
+
+def test_a_user_chosen_by_id_is_counted_under_that_id(
+    filled: tuple[DiskStore, list[dict[str, Any]]],
+) -> None:
+    store, rows = filled
+    counts = Counter(row["user_id"] for row in rows if row["user_email"] and row["user_id"])
+    rarest = min(counts, key=lambda user: (counts[user], user))
+    found = facets(ENGINE, store, "acme", chosen(("user", rarest.upper())), limit=1)["facets"]["user"]
+    assert {"value": rarest, "count": sum(row["user_id"] == rarest for row in rows)} in found

@@ -249,6 +249,11 @@ def test_from_is_inclusive_and_to_is_exclusive_to_the_microsecond() -> None:
     assert matching(items, rows, time=False) == [0, 1, 2, 3]
 
 
+def test_the_last_hour_of_the_calendar_is_a_time_like_any_other() -> None:
+    filters = Filters.parse([("from", "9999-12-31T23:30:00Z")], now=NOW)
+    assert filters.time_from < filters.time_to
+
+
 @pytest.mark.parametrize(
     ("items", "said"),
     [
@@ -266,6 +271,8 @@ def test_from_is_inclusive_and_to_is_exclusive_to_the_microsecond() -> None:
         ([("ip", "10.0.0.300")], "CIDR"),
         ([("ip", "10.0.0.0/40")], "CIDR"),
         ([("trace", "xyz")], "32 hex"),
+        ([("request", "xyz")], "UUID or 32 hex"),
+        ([("request", "0190a1b2-0000-7000-8000")], "UUID or 32 hex"),
         ([("user", "a"), ("user", "b")], "one value"),
         ([("q", "x" * 513)], "512"),
         ([("from", "2026-03-02"), ("to", "2026-03-02")], "exclusive"),

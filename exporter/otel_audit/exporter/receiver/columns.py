@@ -14,7 +14,7 @@ from .values import json_text, json_value
 Attributes = dict[str, Any]
 Row = dict[str, Any]
 
-_TEXT: Final = (
+TEXT_COLUMNS: Final = (
     ("user_email", Attr.USER_EMAIL),
     ("user_name", Attr.USER_NAME),
     ("on_behalf_of", Attr.ACTOR_ON_BEHALF_OF),
@@ -28,7 +28,7 @@ _TEXT: Final = (
     ("emitter_id", Attr.EMITTER_ID),
 )
 _ACTOR_IDS: Final = (Attr.ACTOR_ID, Attr.USER_ID, Attr.ENDUSER_ID)
-_RESOURCE: Final = (
+RESOURCE_COLUMNS: Final = (
     ("service_name", ("service.name",)),
     ("service_version", ("service.version",)),
     ("service_instance_id", ("service.instance.id",)),
@@ -41,7 +41,7 @@ _INT64_MAX: Final = 2**63 - 1
 
 def fill_columns(attributes: Attributes, row: Row) -> None:
     """Move what has a column from `attributes` (JSON values) to `row`; the resource's columns are filled."""
-    for column, name in _TEXT:
+    for column, name in TEXT_COLUMNS:
         if name in attributes and (text := take_text(attributes, name)) is not None:
             row[column] = text
     _fill_actor(attributes, row)
@@ -59,7 +59,7 @@ def fill_columns(attributes: Attributes, row: Row) -> None:
 def resource_columns(resource: Attributes) -> Row:
     """The columns of a resource's attributes (JSON values), which keep all of them in otel_resource."""
     row: Row = {"otel_resource": json_text(resource)}
-    for column, names in _RESOURCE:
+    for column, names in RESOURCE_COLUMNS:
         row[column] = next(
             (text for name in names if (text := as_text(resource.get(name))) is not None), None
         )

@@ -52,17 +52,18 @@ _NO_TRACE: Final = bytes(16)
 _NO_SPAN: Final = bytes(8)
 
 
-def decode(request: ExportLogsServiceRequest, received_ns: int) -> pa.RecordBatch:
+def decode(request: ExportLogsServiceRequest, received_ns: int, *, historic: bool = False) -> pa.RecordBatch:
     """The records of a request in their order, one row each, schema RECEIVED.
 
-    received_ns: when the request came, ns since 1970-01-01 UTC.
+    received_ns: when the request came, ns since 1970-01-01 UTC. historic: an event's own time chooses its
+    partition however long ago it was.
     Every record gives a row, whatever it holds: what is no audit event gets the flag `invalid`.
     """
     rows: list[Row] = []
     for resource_logs in request.resource_logs:
         resource = raw_map(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
-            origin = _Origin(resource_logs, resource, scope_logs, received_ns)
+            origin = _Origin(resource_logs, resource, scope_logs, received_ns, historic)
             rows.extend(origin.row(record) for record in scope_logs.log_records)
     return pa.RecordBatch.from_pylist(rows, schema=RECEIVED)
 
@@ -71,11 +72,17 @@ class _Origin:
     """What the records of one resource and scope have in common."""
 
     def __init__(
-        self, resource_logs: ResourceLogs, resource: dict[str, Any], scope_logs: ScopeLogs, received_ns: int
+        self,
+        resource_logs: ResourceLogs,
+        resource: dict[str, Any],
+        scope_logs: ScopeLogs,
+        received_ns: int,
+        historic: bool,
     ) -> None:
         scope = scope_logs.scope
         scope_attributes = raw_map(scope.attributes)
         self._received_ns = received_ns
+        self._earliest_ns = 0 if historic else received_ns - _EARLIEST_NS
         self._digest = digest_of((resource, scope.name, scope.version, scope_attributes))
         self._columns = resource_columns(json_value(resource))
         self._tenant = json_value(resource.get(Attr.TENANT_ID))
@@ -150,7 +157,7 @@ class _Origin:
         row["time"] = time_ns // _NS_PER_US
         row["observed_time"] = observed // _NS_PER_US if observed else None
         row["received_time"] = received_ns // _NS_PER_US
-        if not received_ns - _EARLIEST_NS <= time_ns <= received_ns + _LATEST_NS:
+        if not self._earliest_ns <= time_ns <= received_ns + _LATEST_NS:
             flags.append(FLAG_TIME_SKEWED)
             time_ns = received_ns
         # An event's own clock never chooses a partition that goes early (or never).

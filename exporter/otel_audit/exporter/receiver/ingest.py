@@ -5,52 +5,31 @@ A request is stored whole or refused whole, and the caller acknowledges only aft
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from otel_audit.exporter.store.partition import OPERATOR, TENANT_PATTERN
-from otel_audit.exporter.store.schema import ROW
-from otel_audit.instrumentation.vocabulary import Attr
 
-from .decode import FLAG_TIME_MISSING, decode
+from .decode import decode
 from .errors import AdmissionUnavailable
 from .keys import IngestKey, KeyDirectory
 from .limits import IngestLimits
-from .record_id import derived_id, named_id
+from .rows import Keys, RowMaker, RowRedactor, with_ids, with_notes
 
 _log = logging.getLogger(__name__)
 
 FLAG_TENANT_DENIED: Final = "tenant_denied"
 FLAG_TENANT_MISSING: Final = "tenant_missing"
-DIGEST_PURPOSE: Final = "content-digest"
-_DIGEST_BYTES: Final = 16
-_RECORD_ID_KEY: Final = json.dumps(Attr.RECORD_ID)
 
 
 class RowWriter(Protocol):
     """What the store offers: all rows durable when `append` returns, or none."""
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None: ...
-
-
-class RowRedactor(Protocol):
-    """What redaction offers: RECEIVED in, the fields of ROW without content_digest out."""
-
-    def apply(self, batch: pa.RecordBatch, tenant: str) -> pa.RecordBatch: ...
-
-
-class Keys(Protocol):
-    """What the keyring offers: 32 secret bytes a tenant and purpose."""
-
-    def key(self, tenant: str, purpose: str) -> bytes: ...
 
 
 class Ingest:
@@ -68,9 +47,8 @@ class Ingest:
     ) -> None:
         """on_stored: called with the rows of each request once they are durable; it must be quick."""
         self._writer = writer
-        self._redactor = redactor
+        self._maker = RowMaker(redactor, keyring)
         self._keys = keys
-        self._keyring = keyring
         self._now_ns = now_ns
         self._on_stored = on_stored
         self.limits = limits or IngestLimits()
@@ -94,38 +72,22 @@ class Ingest:
         batch = decode(request, self._now_ns())
         if not batch.num_rows:
             return 0
-        if batch.nbytes > self.limits.row_bytes_max:
-            for index in range(batch.num_rows):
-                self.limits.check_row(batch.slice(index, 1).nbytes)
-        batch = _with_ids(batch)
+        self.limits.check_rows(batch)
+        batch = with_ids(batch)
         rows_of: dict[str, list[int]] = {}
         notes: list[tuple[str | None, str | None]] = []
         for index, claimed in enumerate(batch.column("claimed_tenant").to_pylist()):
             tenant, flag, kept_claim = route(claimed)
             rows_of.setdefault(tenant, []).append(index)
             notes.append((flag, kept_claim))
-        batch = _with_notes(batch, notes)
+        batch = with_notes(batch, notes)
         rows = {
-            tenant: self._finished(tenant, batch if len(rows_of) == 1 else batch.take(pa.array(indices)))
+            tenant: self._maker.rows(tenant, batch if len(rows_of) == 1 else batch.take(pa.array(indices)))
             for tenant, indices in rows_of.items()
         }
         self._writer.append(rows)
         self._on_stored(rows)
         return int(batch.num_rows)
-
-    def _finished(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """One tenant's rows as ROW: digests from the record as received, everything else redacted."""
-        key = self._keyring.key(tenant, DIGEST_PURPOSE)
-        digests = [
-            hmac.digest(key, digest, hashlib.sha256)[:_DIGEST_BYTES].hex()
-            for digest in batch.column("record_digest").to_pylist()
-        ]
-        redacted = self._redactor.apply(batch, tenant)
-        columns = [
-            pa.array(digests, pa.string()) if name == "content_digest" else redacted.column(name)
-            for name in ROW.names
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=ROW)
 
 
 _Route = tuple[str, str | None, str | None]
@@ -166,66 +128,3 @@ class _Router:
             # The operator's own tenant belongs to no sender, not even to one that may name every tenant.
             return None if tenant == OPERATOR else tenant
         return tenant if tenant in self._key.tenants else None
-
-
-def _with_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows, each with an event_id."""
-    ids = batch.column("event_id")
-    if not ids.null_count:
-        return batch
-    texts: list[str | None] = ids.to_pylist()
-    times = batch.column("time_unix_nano").to_pylist()
-    digests = batch.column("record_digest").to_pylist()
-    attributes = batch.column("attributes").to_pylist()
-    flags = batch.column("flags").to_pylist()
-    seen: Counter[bytes] = Counter()
-    for index, known in enumerate(texts):
-        if known is not None:
-            continue
-        name = _record_name(attributes[index])
-        if name is not None:
-            own_time = None if FLAG_TIME_MISSING in flags[index] else times[index]
-            texts[index] = named_id(own_time, name)
-        else:
-            texts[index] = derived_id(times[index], digests[index], seen[digests[index]])
-            seen[digests[index]] += 1
-    return _replaced(batch, "event_id", texts)
-
-
-def _record_name(attributes: str) -> str | None:
-    """The record id that is no UUID, None when the record has none."""
-    if _RECORD_ID_KEY not in attributes:
-        return None
-    value: Any = json.loads(attributes).get(Attr.RECORD_ID)
-    if value is None or value == "":
-        return None
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def _with_notes(batch: pa.RecordBatch, notes: list[tuple[str | None, str | None]]) -> pa.RecordBatch:
-    """The same rows with what routing has found: a flag, the tenant that was claimed in vain."""
-    if any(flag is not None for flag, _ in notes):
-        flags = [
-            known if flag is None else [*known, flag]
-            for known, (flag, _) in zip(batch.column("flags").to_pylist(), notes, strict=True)
-        ]
-        batch = _replaced(batch, "flags", flags)
-    if any(claim is not None for _, claim in notes):
-        attributes = [
-            text if claim is None else _with_claim(text, claim)
-            for text, (_, claim) in zip(batch.column("attributes").to_pylist(), notes, strict=True)
-        ]
-        batch = _replaced(batch, "attributes", attributes)
-    return batch
-
-
-def _with_claim(attributes: str, claim: str) -> str:
-    """The JSON object with one name more; the decoder has seen to it that the name is free."""
-    added = f"{json.dumps(Attr.TENANT_CLAIMED)}:{json.dumps(claim, ensure_ascii=False)}"
-    return "{" + added + ("}" if attributes == "{}" else "," + attributes[1:])
-
-
-def _replaced(batch: pa.RecordBatch, name: str, values: list[Any]) -> pa.RecordBatch:
-    index = batch.schema.get_field_index(name)
-    field = batch.schema.field(index)
-    return batch.set_column(index, field, pa.array(values, field.type))

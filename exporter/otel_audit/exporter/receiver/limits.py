@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from .errors import Throttled, TooLarge
 
 
@@ -46,9 +48,11 @@ class IngestLimits:
                 f"more than {self.records_max} log records in one request", hint="send smaller batches"
             )
 
-    def check_row(self, size: int) -> None:
-        """Raises TooLarge when an event of `size` bytes is more than the log may hold in one record."""
-        if size > self.row_bytes_max:
+    def check_rows(self, batch: pa.RecordBatch) -> None:
+        """Raises TooLarge when an event is larger than what the log may hold in one record."""
+        if batch.nbytes <= self.row_bytes_max:
+            return
+        if any(batch.slice(index, 1).nbytes > self.row_bytes_max for index in range(batch.num_rows)):
             raise TooLarge(f"more than {self.row_bytes_max} bytes in one event", hint="record less in it")
 
     def check_values(self, count: int) -> None:

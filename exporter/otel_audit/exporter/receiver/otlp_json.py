@@ -16,13 +16,13 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 
 from . import json_text
+from .any_value import plain_text
 from .errors import NotOtlp
 from .limits import IngestLimits
 from .values import DEPTH_MAX
 
 Json = dict[str, Any]
 
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 _UINT64_MAX: Final = 2**64 - 1
 _UINT32_MAX: Final = 2**32 - 1
@@ -43,6 +43,11 @@ def parse_json(body: bytes, limits: IngestLimits | None = None) -> ExportLogsSer
         document = json_text.loads(body)
     except ValueError as error:
         raise NotOtlp("the body is not JSON", hint="send an ExportLogsServiceRequest") from error
+    return request_of(document, limits)
+
+
+def request_of(document: Any, limits: IngestLimits) -> ExportLogsServiceRequest:
+    """The request in a JSON document that `json_text.loads` read. Raises NotOtlp, TooLarge."""
     if not isinstance(document, dict):
         raise NotOtlp("the body is not a JSON object", hint="send an ExportLogsServiceRequest")
     request = ExportLogsServiceRequest()
@@ -104,7 +109,7 @@ def _record(source: Json, target: LogRecord) -> None:
             setattr(target, field, value)
         else:
             pair = target.attributes.add(key=f"otel.{field}")
-            pair.value.string_value = _clean(given if isinstance(given, str) else json.dumps(given))
+            pair.value.string_value = plain_text(given if isinstance(given, str) else json.dumps(given))
 
 
 def _pairs(source: Json, target: Any, name: str = "attributes", depth: int = 0) -> None:
@@ -148,7 +153,7 @@ def _array(source: Json, target: AnyValue, depth: int) -> None:
 def _put_or_text(target: AnyValue, field: str, value: Any, given: Any) -> None:
     """Set the value, or its JSON as text when it is none of its type (such as an integer beyond 64 bits)."""
     if value is _UNREADABLE:
-        target.string_value = _clean(given if isinstance(given, str) else json.dumps(given))
+        target.string_value = plain_text(given if isinstance(given, str) else json.dumps(given))
     else:
         setattr(target, field, value)
 
@@ -177,16 +182,11 @@ def _objects(source: Json, name: str) -> list[Json]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return _clean(value if isinstance(value, str) else json.dumps(value))
-
-
-def _clean(text: str) -> str:
-    # JSON can escape half a surrogate pair; protobuf cannot carry it.
-    return text if text.isascii() else _SURROGATES.sub("�", text)
+    return plain_text(value if isinstance(value, str) else json.dumps(value))
 
 
 def _string(value: Any) -> Any:
-    return _clean(value) if isinstance(value, str) else _UNREADABLE
+    return plain_text(value) if isinstance(value, str) else _UNREADABLE
 
 
 def _integer(value: Any, least: int, most: int) -> Any:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from otel_audit.exporter.redaction.hits import Hit, Looks, TooManyLooks, replaced, without_overlaps
 from otel_audit.exporter.redaction.matching import Find, Matcher, finder, tester
 from otel_audit.exporter.redaction.names import Names
 from otel_audit.exporter.redaction.pairs import FILLER, Pairs
 from otel_audit.exporter.redaction.replacement import REPLACEMENTS, Replacement, marker, settled_pattern
-from otel_audit.exporter.redaction.rules import ENGINE_ERROR, NameRule, Rule, RuleClass, RuleSet
+from otel_audit.exporter.redaction.rules import ENGINE_ERROR, NameRule, Rule, RuleSet
 from otel_audit.exporter.redaction.tree import TreeWalk
 from otel_audit.exporter.redaction.validators import VALIDATORS, Validator
 from otel_audit.exporter.redaction.views import DISGUISE_TRIGGERS, View, disguise_class, fold, views, writable
@@ -27,17 +28,6 @@ _RESCANS_MAX: Final = 64
 _EXTEND_MAX: Final = 64
 # A card number has at least 14 digits; shorter numbers need no look.
 _NUMBER_DIGITS_MIN: Final = 14
-
-
-class Hit(NamedTuple):
-    """One thing to hide, in characters of the original text."""
-
-    start: int
-    end: int
-    rule: str
-    rule_class: RuleClass
-    rank: int
-    replacement: str
 
 
 class _Ready(NamedTuple):
@@ -122,7 +112,10 @@ class Redactor:
         for _ in range(_ROUNDS_MAX):
             if not self.suspect(value, personal=personal):
                 return value, counts
-            hits = self.hits(value, personal=personal)
+            try:
+                hits = self.hits(value, personal=personal)
+            except TooManyLooks:
+                return ENGINE_ERROR_MARKER, Counter({ENGINE_ERROR: 1})
             if not hits:
                 return value, counts
             value = replaced(value, hits)
@@ -130,16 +123,17 @@ class Redactor:
         return ENGINE_ERROR_MARKER, counts + Counter({ENGINE_ERROR: 1})
 
     def hits(self, value: str, *, personal: bool) -> list[Hit]:
-        """What one round hides, ascending and without overlaps."""
-        found: set[Hit] = set()
+        """What one round hides, ascending and without overlaps. Raises TooManyLooks."""
+        found: list[Hit] = []
+        looks = Looks()
         for view in views(value):
             folded = fold(view.text)
             if "[" in folded or "…" in folded:
                 folded = self._blanked(view.text, folded)
-            for hit in self._in_view(view, folded, personal):
+            for hit in self._in_view(view, folded, personal, looks):
                 start, end = view.span(hit.start, hit.end)
-                found.add(hit._replace(start=start, end=end))
-        return _without_overlaps(found)
+                found.append(hit if view.origin is None else hit._replace(start=start, end=end))
+        return without_overlaps(found)
 
     def _blanked(self, text: str, folded: str) -> str:
         pieces: list[str] = []
@@ -151,7 +145,7 @@ class Redactor:
         pieces.append(folded[last:])
         return "".join(pieces)
 
-    def _in_view(self, view: View, folded: str, personal: bool) -> Iterator[Hit]:
+    def _in_view(self, view: View, folded: str, personal: bool, looks: Looks) -> Iterator[Hit]:
         text = view.text
         for ready in self._ready:
             rule = ready.rule
@@ -159,11 +153,11 @@ class Redactor:
                 continue
             if rule.anchors and not any(anchor in folded for anchor in rule.anchors):
                 continue
-            for start, end in _spans(ready, text, folded):
+            for start, end in _spans(ready, text, folded, looks):
                 secret = text[start:end]
                 instead = ready.replace(secret, rule.id, rule.prefixes)
                 yield Hit(start, end, rule.id, rule.rule_class, ready.rank, instead)
-        for start, end, name in self._pairs.find(text, folded):
+        for start, end, name in self._pairs.find(text, folded, looks):
             yield Hit(start, end, name.id, name.rule_class, self._ranks[name.id], marker(name.id))
 
     def number(self, digits: str, field: str, *, personal: bool) -> tuple[str, Counter[str]] | None:
@@ -194,19 +188,18 @@ def _ready(rank: int, rule: Rule, matcher: Matcher) -> _Ready:
     )
 
 
-def _spans(ready: _Ready, text: str, folded: str) -> Iterator[tuple[int, int]]:
+def _spans(ready: _Ready, text: str, folded: str, looks: Looks) -> Iterator[tuple[int, int]]:
     at, rescans = 0, _RESCANS_MAX if ready.rule.rescan else 0
-    search: Callable[[], Iterator[tuple[int, int, int, int]]] = lambda: ready.find(folded, at)  # noqa: E731
-    matches = search()
-    while (match := next(matches, None)) is not None:
-        match_start, _, start, end = match
+    search = ready.find(folded)
+    while (match := search(at)) is not None:
+        looks.take()
+        match_start, at, start, end = match
         span = _accepted(ready, text, folded, start, end)
         if span is not None:
             yield span
         elif rescans:
             rescans -= 1
             at = match_start + 1
-            matches = search()
 
 
 def _accepted(ready: _Ready, text: str, folded: str, start: int, end: int) -> tuple[int, int] | None:
@@ -223,55 +216,3 @@ def _accepted(ready: _Ready, text: str, folded: str, start: int, end: int) -> tu
     if ready.not_after is not None and ready.not_after.match(folded, end):
         return None
     return (start, end) if folded[start:end].strip(FILLER) else None
-
-
-def _without_overlaps(found: set[Hit]) -> list[Hit]:
-    """One hit a cluster of overlapping ones, covering all of it.
-
-    Personal data inside or across a secret is not told apart from it. The longest hit names the cluster;
-    its mask is kept only when it covers the cluster alone.
-    """
-    secrets = _clusters([h for h in found if h.rule_class != "personal"])
-    personal = _clusters([h for h in found if h.rule_class == "personal"])
-    kept: list[Hit] = []
-    at = 0
-    for hit in personal:
-        while at < len(secrets) and secrets[at].end <= hit.start:
-            at += 1
-        if at == len(secrets) or secrets[at].start >= hit.end:
-            kept.append(hit)
-    return sorted([*secrets, *kept])
-
-
-def _clusters(found: list[Hit]) -> list[Hit]:
-    result: list[Hit] = []
-    best: Hit | None = None
-    start = end = 0
-    for hit in sorted(found, key=lambda h: (h.start, h.end, h.rank, h.rule)):
-        if best is not None and hit.start < end:
-            end = max(end, hit.end)
-            best = min(best, hit, key=lambda h: (h.start - h.end, h.rank, h.rule, h.replacement))
-            continue
-        if best is not None:
-            result.append(_covering(best, start, end))
-        best, start, end = hit, hit.start, hit.end
-    if best is not None:
-        result.append(_covering(best, start, end))
-    return result
-
-
-def _covering(hit: Hit, start: int, end: int) -> Hit:
-    if (hit.start, hit.end) == (start, end):
-        return hit
-    return hit._replace(start=start, end=end, replacement=marker(hit.rule))
-
-
-def replaced(value: str, hits: list[Hit]) -> str:
-    """value with every hit replaced. hits: ascending, without overlaps."""
-    pieces: list[str] = []
-    last = 0
-    for hit in hits:
-        pieces += (value[last : hit.start], hit.replacement)
-        last = hit.end
-    pieces.append(value[last:])
-    return "".join(pieces)

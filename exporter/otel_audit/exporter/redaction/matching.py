@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, Final, Literal
 
@@ -11,12 +11,13 @@ from otel_audit.exporter.redaction.rules import RuleError
 
 Matcher = Literal["re", "re2"]
 Found = tuple[int, int, int, int]
-Find = Callable[[str, int], Iterator[Found]]
+Search = Callable[[int], Found | None]
+Find = Callable[[str], Search]
 Test = Callable[[str], bool]
 MATCHERS: Final = ("re", "re2")
 
 
-def compile_pattern(pattern: str, matcher: Matcher) -> Any:
+def compile_pattern(pattern: str | bytes, matcher: Matcher) -> Any:
     """A compiled pattern with the interface of `re.Pattern`. Raises RuleError."""
     if matcher == "re":
         return re.compile(pattern)
@@ -35,15 +36,51 @@ def compile_pattern(pattern: str, matcher: Matcher) -> Any:
 
 
 def finder(pattern: str, matcher: Matcher) -> Find:
-    """A function (folded text, from) → (match start, match end, group start, group end), left to right."""
+    """A function folded text → search in it: from → (match start, match end, group start, group end) or None.
+
+    A search goes on where the reader wants, never further left than before: what is already taken costs
+    nothing, and the text is made ready for the engine once.
+    """
+    if matcher == "re2":
+        encoded = compile_pattern(pattern.encode(), matcher)
+        return lambda text: _SearchUtf8(text, encoded)
     compiled = compile_pattern(pattern, matcher)
     group = 1 if compiled.groups else 0
 
-    def find(text: str, start: int) -> Iterator[Found]:
-        for match in compiled.finditer(text, start):
-            yield match.start(), match.end(), match.start(group), match.end(group)
+    def find(text: str) -> Search:
+        def search(start: int) -> Found | None:
+            match = compiled.search(text, start)
+            return (*match.span(), *match.span(group)) if match is not None else None
+
+        return search
 
     return find
+
+
+class _SearchUtf8:
+    """A search by RE2 in UTF-8. Its own wrapper would encode all of the text again for every search."""
+
+    def __init__(self, text: str, pattern: Any) -> None:
+        self._text, self._blob = text, text.encode()
+        self._plain = len(self._blob) == len(text)
+        self._search, self._group = pattern.search, 1 if pattern.groups else 0
+        # The same place as an index of the text and of its bytes; it only moves to the right.
+        self._char = self._byte = 0
+
+    def __call__(self, start: int) -> Found | None:
+        if not self._plain:
+            self._byte += len(self._text[self._char : start].encode())
+            self._char = start
+            start = self._byte
+        match = self._search(self._blob, start)
+        if match is None:
+            return None
+        whole, part = match.span(), match.span(self._group)
+        return (*whole, *part) if self._plain else (*self._chars(*whole), *self._chars(*part))
+
+    def _chars(self, start: int, end: int) -> tuple[int, int]:
+        first = self._char + len(self._blob[self._byte : start].decode())
+        return first, first + len(self._blob[start:end].decode())
 
 
 def tester(literals: Iterable[str], patterns: Iterable[str], matcher: Matcher) -> Test:

@@ -26,6 +26,8 @@ _SUFFIXES_WORDS: Final = (
 _SUFFIXES: Final = frozenset(_SUFFIXES_WORDS.split())
 _SUFFIXES_MAX: Final = 4
 _FUSED_MIN: Final = 8
+# Any option with letters and a space behind it: which names it may have would be tried at every dash.
+_OPTION: Final = r"(?:^|[^a-z0-9_.\[\]-])--[0-9_.\[\]-]*[a-z][a-z0-9_.\[\]-]*[^a-z0-9_.\[\]-]"
 _WORD_PARTS_MAX: Final = 4
 
 
@@ -63,7 +65,7 @@ class Names:
         before = "(?:^|[^a-z0-9_-])[_-]{0,4}"
         after = r"""[a-z0-9_.\[\]-]{0,32}[ \t\r\n]{0,4}[\\"'=:>,}\]]"""
         names = rf"(?:{'|'.join(ends)}|{before}(?:{'|'.join(exact)}))"
-        return literals, [names + after, f"--[a-z0-9_.-]{{0,32}}{names}[ ]"]
+        return literals, [names + after, _OPTION]
 
     def _rule(self, name: str) -> NameRule | None:
         """The rule under which the value of `name` is dropped, or None."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from otel_audit.exporter.redaction.hits import Looks
 from otel_audit.exporter.redaction.matching import Matcher, finder
 from otel_audit.exporter.redaction.names import Names
 from otel_audit.exporter.redaction.rules import NameRule
@@ -16,13 +17,13 @@ _TAIL: Final = r"[a-z0-9_.\[\]-]{0,24}"
 _BETWEEN: Final = r"""(["'\\]{0,4}[ \t\r\n]{0,4}(?:=>|:=|=|:|>)[ \t]{0,4}[\[({]{0,2}|[ ]{1,4})"""
 _SEPARATOR: Final = re.compile(r"=>|:=|[=:>]")
 # Inside an escaped string one backslash and a quote end the value, more backslashes belong to it.
-_VALUE: Final = re.compile(
-    r"""\\+["'][^"'\\]*(?:\\\\+["']?[^"'\\]*)*"""
-    r"""|[bBuU]?"[^"\\]*(?:\\[^\r\n][^"\\]*)*"""
-    r"""|[bBuU]?'[^'\\]*(?:\\[^\r\n][^'\\]*)*"""
-    r"""|[^ \t\r\n&"'<>]+"""
-)
+_ESCAPED: Final = re.compile(r"""\\+["'][^"'\\]*(?:\\\\+["']?[^"'\\]*)*""")
+_ESCAPED_OPENING: Final = re.compile(r"""\\+["']""")
+_QUOTED: Final = re.compile(r"""[bBuU]?"[^"\\]*(?:\\[^\r\n][^"\\]*)*|[bBuU]?'[^'\\]*(?:\\[^\r\n][^'\\]*)*""")
+_STOP: Final = re.compile(r"""[ \t\r\n&"'<>]""")
+_EQUALS: Final = re.compile("=")
 _LEFT: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{0,64}")
+_NAME_CHAR: Final = re.compile(r"[A-Za-z0-9_.\[\]-]")
 _OPENING: Final = re.compile(r"""[bBuU]?\\*["']""")
 _SPACES: Final = re.compile("[ ]{1,4}")
 _NEXT_PAIR: Final = re.compile(r"""[,;][A-Za-z0-9_."'-]{1,40}[=:]""")
@@ -60,28 +61,35 @@ class Pairs:
         self._find = finder(f"(?:{keys}){_TAIL}{_BETWEEN}", matcher)
         self._names = names
 
-    def find(self, text: str, folded: str) -> Iterator[tuple[int, int, NameRule]]:
-        """(start, end, rule) of every value to drop. text, folded: one view, markers blanked in folded."""
-        taken = 0
-        for start, end, between, _ in self._find(folded, 0):
-            if start < taken:
-                continue
-            found = _SEPARATOR.search(folded, between, end)
+    def find(self, text: str, folded: str, looks: Looks) -> Iterator[tuple[int, int, NameRule]]:
+        """(start, end, rule) of every value to drop. text, folded: one view, markers blanked in folded.
+
+        looks: counts the candidates. Raises TooManyLooks.
+        """
+        search, values = self._find(folded), _Values(text)
+        at = 0
+        while (match := search(at)) is not None:
+            start, at, between, _ = match
+            looks.take()
+            found = _SEPARATOR.search(folded, between, at)
             rule = self._named(text, folded, start, between, found.group() if found is not None else " ")
-            value = _VALUE.match(text, end) if rule is not None else None
-            if rule is None or value is None:
+            end = values.end(at) if rule is not None else at
+            if rule is None or end == at:
                 continue
-            span = _narrowed(rule, found is not None and found.group() != ":", text, folded, *value.span())
+            assigned = found is not None and found.group() != ":"
+            span = _narrowed(rule, assigned, text, folded, values.assigns(at, end), at, end)
             if span is not None:
                 yield (*span, rule)
-                taken = span[1]
+                at = max(at, span[1])
 
     def _named(self, text: str, folded: str, start: int, end: int, separator: str) -> NameRule | None:
         """The rule of the name around folded[start:end], when the separator joins a value to it."""
         left = _LEFT.match(folded[max(0, start - 64) : start][::-1])
         key_start = start - (left.end() if left else 0)
         rule = self._names.rule(text[key_start:end].strip(" -.[]"))
-        if separator == " " and not text.startswith("--", key_start):
+        inside = key_start > 0 and _NAME_CHAR.match(folded, key_start - 1) is not None
+        option = text.startswith("--", key_start) and not inside
+        if separator == " " and not option:
             # SQL says PASSWORD '…' and IDENTIFIED BY '…'; other names are followed by prose.
             spaces = _SPACES.match(text, end)
             quoted = spaces is not None and text[spaces.end() : spaces.end() + 1] in ("'", '"')
@@ -91,8 +99,55 @@ class Pairs:
         return rule
 
 
+class _Next:
+    """Where a character class comes next. Asked from left to right, it reads every character once."""
+
+    def __init__(self, pattern: re.Pattern[str], text: str) -> None:
+        self._search, self._text = pattern.search, text
+        self._at = -1
+
+    def at(self, start: int) -> int:
+        """The index of the first one from `start` on, the length of the text when there is none."""
+        if self._at < start:
+            found = self._search(self._text, start)
+            self._at = found.start() if found is not None else len(self._text)
+        return self._at
+
+
+class _Values:
+    """Where the values of one text end. Asked from left to right; linear however many begin in one run."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._stops, self._equals = _Next(_STOP, text), _Next(_EQUALS, text)
+        self._escaped = (0, 0)
+
+    def end(self, start: int) -> int:
+        """The end of the value at `start`; `start` itself when there is none."""
+        if self._text.startswith("\\", start):
+            end = self._end_of_escaped(start)
+            if end > start:
+                return end
+        quoted = _QUOTED.match(self._text, start)
+        return quoted.end() if quoted is not None else self._stops.at(start)
+
+    def assigns(self, start: int, end: int) -> bool:
+        """Whether an equals sign stands between the two."""
+        return self._equals.at(start) < end
+
+    def _end_of_escaped(self, start: int) -> int:
+        # A value in escaped quotes goes on over quotes that are escaped more often: those that begin inside
+        # of it end where it does.
+        if _ESCAPED_OPENING.match(self._text, start) is None:
+            return start
+        if not self._escaped[0] <= start < self._escaped[1]:
+            found = _ESCAPED.match(self._text, start)
+            self._escaped = found.span() if found is not None else (start, start)
+        return self._escaped[1]
+
+
 def _narrowed(
-    rule: NameRule, assigned: bool, text: str, folded: str, start: int, end: int
+    rule: NameRule, assigned: bool, text: str, folded: str, assigns: bool, start: int, end: int
 ) -> tuple[int, int] | None:
     """The value without its quotes and what follows it, or None when it says nothing secret."""
     opening = _OPENING.match(text, start, end)
@@ -100,7 +155,7 @@ def _narrowed(
     start = opening.end() if opening else start
     if rule.id == "authorization":
         start, end = _credentials(text, start, end)
-    elif rule.id == "cookie" and not quoted and "=" in text[start:end]:
+    elif rule.id == "cookie" and not quoted and assigns:
         line = _TO_LINE_END.match(text, start)
         end = max(end, line.end()) if line else end
     elif not quoted:

@@ -50,6 +50,8 @@ _CARD_GROUPS: Final = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3))
 # Enough for a token glued behind other text; more would let a crafted run cost quadratic time.
 _JWT_TRIES_MAX: Final = 8
 _JWT_HEADER_MAX: Final = 8192
+# Base64 of `{"alg":0}`: nothing shorter is a header.
+_JWT_HEADER_MIN: Final = 12
 
 
 def entropy(text: str) -> float:
@@ -81,7 +83,7 @@ def _jwt(text: str) -> Span | None:
         if start < 0:
             return None
         head, dot, rest = text[start:].partition(".")
-        if dot and rest.strip(".") and len(head) <= _JWT_HEADER_MAX:
+        if dot and _JWT_HEADER_MIN <= len(head) <= _JWT_HEADER_MAX and rest.strip("."):
             decoded = _decode_base64(head)
             if decoded.startswith(b'{"') and _is_token_header(decoded):
                 return start, len(text.rstrip("."))

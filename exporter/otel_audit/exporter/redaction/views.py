@@ -14,7 +14,7 @@ from typing import Final
 
 # Percent-encoding inside percent-encoding inside a JSON escape; deeper nesting is not met in practice.
 LAYERS_MAX: Final = 3
-_ESCAPE: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\/")
+_ESCAPE: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|(?:\\/)+")
 _ZERO_WIDTH: Final = (
     "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
 )
@@ -119,7 +119,9 @@ def _unescaped(view: View) -> View:
 def _unescape(match: re.Match[str]) -> tuple[str, list[int]]:
     found = match.group()
     if found[0] == "\\":
-        char = found[1] if found[1] == "/" else chr(int(found[2:], 16))
+        if found[1] == "/":
+            return "/" * (len(found) // 2), list(range(0, len(found), 2))
+        char = chr(int(found[2:], 16))
         # A lone surrogate cannot be written as UTF-8; it never is part of a secret either.
         return ("\ufffd" if "\ud800" <= char <= "\udfff" else char), [0]
     octets = bytes.fromhex(found.replace("%", ""))
@@ -141,9 +143,12 @@ def _edited(view: View, pattern: re.Pattern[str], edit: _Edit) -> View:
     last = 0
     for match in pattern.finditer(view.text):
         text, offsets = edit(match)
-        pieces += (view.text[last : match.start()], text)
-        origin.extend(old[last : match.start()])
-        origin.extend(old[match.start() + offset] for offset in offsets)
+        start = match.start()
+        if last < start:
+            pieces.append(view.text[last:start])
+            origin.extend(old[last:start])
+        pieces.append(text)
+        origin.extend([old[start + offset] for offset in offsets])
         last = match.end()
     pieces.append(view.text[last:])
     origin.extend(old[last:])

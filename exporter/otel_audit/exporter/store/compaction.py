@@ -60,12 +60,15 @@ def _fitting(files: Sequence[ManifestFile]) -> Iterator[list[ManifestFile]]:
     yield group
 
 
-def merged(refs: Sequence[FileRef], keep: pa.Array | None = None) -> Iterator[pa.Table]:
+def merged(
+    refs: Sequence[FileRef], keep: pa.Array | None = None, *, batch_rows: int | None = None
+) -> Iterator[pa.Table]:
     """The rows of verified files of one partition, schema VIEW, ascending by (time, event_id) over all.
 
-    keep: only rows with these sequence numbers. Memory does not grow with the files.
+    keep: only rows with these sequence numbers. batch_rows: read so many of a file at once. Memory does not
+    grow with the files.
     """
-    batch_rows = max(_BATCH_ROWS_MIN, _ROWS_HELD // max(1, len(refs)))
+    batch_rows = batch_rows or max(_BATCH_ROWS_MIN, _ROWS_HELD // max(1, len(refs)))
     sources = [_Source(ref, batch_rows) for ref in refs]
     while heads := [source for source in sources if source.fill()]:
         # Rows up to the lowest of all buffers' ends have no smaller one to come.

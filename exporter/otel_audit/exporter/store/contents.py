@@ -179,7 +179,7 @@ class Contents:
                 self._hot.drop(tenant, frames, self._now())
         self._sidecars.forget(file.ref for file in remove)
 
-    def forget(self, tenant: str) -> None:
-        """Drop a tenant whose folder is gone."""
+    def forget(self, tenant: str) -> TenantManifest:
+        """Drop a tenant whose folder goes; returns what it had."""
         with self._lock:
-            self._tenants.pop(tenant, None)
+            return self._tenants.pop(tenant, TenantManifest(tenant))

@@ -34,6 +34,10 @@ class ManifestBroken(StoreError):
         self.entry = entry
 
 
+class WrongRegion(StoreError):
+    """A root, or an organization's data, that belongs to another region."""
+
+
 class NewerData(StoreError):
     """The data directory was written by a newer release."""
 

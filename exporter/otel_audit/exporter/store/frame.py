@@ -56,6 +56,12 @@ class Frame:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data[body:]), ROW)
         return cls(names[:tenant_bytes], names[tenant_bytes:], seq_min, batch)
 
+    @staticmethod
+    def owner(data: bytes) -> tuple[str, int]:
+        """Tenant and number of rows of a WAL record, without decoding them."""
+        _, tenant_bytes, _, _, rows, _ = _HEAD.unpack_from(data)
+        return data[_HEAD.size : _HEAD.size + tenant_bytes].decode("ascii"), rows
+
     def view(self) -> pa.Table:
         """The rows as queries see them (schema VIEW)."""
         count = self.rows.num_rows

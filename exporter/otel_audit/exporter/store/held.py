@@ -23,7 +23,7 @@ def _always() -> bool:
 class Held:
     """What must stay of some files; by default nothing.
 
-    rows: only these rows stay, at least one, ascending by (writer, seq), schema NUMBERS; None: all or none.
+    rows: only these rows stay, at least one, ascending by (writer, seq), schema NUMBERS.
     everything: all rows stay. names: the holds that say so.
     problem: why the holds could not be judged, in which case everything stays; "" when they could.
     is_current: asks again whether this still is so, as a hold may have come meanwhile. Call it right before
@@ -48,4 +48,4 @@ class Held:
 
 
 HeldOf: TypeAlias = Callable[[str, Sequence[FileRef], datetime], Held]
-"""Tenant, files of one partition of it, now (aware) → what of them must stay at that time. Never raises."""
+"""Tenant, files of one of its partitions, now (aware) → what of them must stay then. Never raises."""

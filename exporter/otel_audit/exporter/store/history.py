@@ -7,7 +7,7 @@ files go once their pack is durable; a crash between the two leaves both, which 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from .blobs import Blobs
@@ -65,10 +65,27 @@ def pack(blobs: Blobs, folder: str, number: int) -> None:
     while packed_to + PACK_ENTRIES <= number:
         first, packed_to = packed_to + 1, packed_to + PACK_ENTRIES
         lines = [blobs.get(f"{folder}/{numbered(each)}") for each in range(first, packed_to + 1)]
-        blobs.put_new(f"{folder}/{_pack_name(first, packed_to)}", b"".join(line + b"\n" for line in lines))
+        blobs.put_new(f"{folder}/{_pack_name(first, packed_to)}", _lines(lines))
     for single in singles:
         if single <= packed_to:
             blobs.delete(f"{folder}/{numbered(single)}")
+
+
+def write_history(blobs: Blobs, folder: str, entries: Iterable[bytes]) -> None:
+    """Write a chain's entries, from the first on, into an empty folder, packed as far as they go."""
+    waiting: list[bytes] = []
+    first = 1
+    for entry in entries:
+        waiting.append(entry)
+        if len(waiting) == PACK_ENTRIES:
+            blobs.put_new(f"{folder}/{_pack_name(first, first + PACK_ENTRIES - 1)}", _lines(waiting))
+            waiting, first = [], first + PACK_ENTRIES
+    for number, entry in enumerate(waiting, first):
+        blobs.put_new(f"{folder}/{numbered(number)}", entry)
+
+
+def _lines(entries: list[bytes]) -> bytes:
+    return b"".join(entry + b"\n" for entry in entries)
 
 
 def _listed(blobs: Blobs, folder: str) -> tuple[list[tuple[int, int]], list[int]]:

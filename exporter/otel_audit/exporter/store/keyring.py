@@ -8,7 +8,7 @@ import hmac
 import os
 from pathlib import Path
 
-from .blobs import make_folder, put_new
+from .blobs import make_folder, put_new, sync_folder
 from .errors import StoreError
 from .partition import check_tenant
 
@@ -19,7 +19,7 @@ class Keyring:
     """Keys under `<region root>/keys/tenants/`, made on first need, mode 0600, never handed over."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory / "tenants"
+        self.folder = directory / "tenants"
         # One entry a tenant and purpose: bounded by the tenants of this root.
         self._derived: dict[tuple[str, str], bytes] = {}
 
@@ -34,11 +34,23 @@ class Keyring:
             self._derived[tenant, purpose] = found
         return found
 
+    def path(self, tenant: str) -> Path:
+        """Where the tenant's key lies."""
+        return self.folder / f"{check_tenant(tenant)}.key"
+
+    def forget(self, tenant: str) -> None:
+        """Delete the tenant's key: what was hashed with it can never be matched again."""
+        self.path(tenant).unlink(missing_ok=True)
+        if self.folder.is_dir():
+            sync_folder(self.folder)
+        for known in [known for known in self._derived if known[0] == tenant]:
+            del self._derived[known]
+
     def _master(self, tenant: str) -> bytes:
-        path = self._directory / f"{check_tenant(tenant)}.key"
+        path = self.path(tenant)
         try:
             if not path.exists():
-                make_folder(self._directory)
+                make_folder(self.folder)
                 # Another process may have made it a moment ago: then that one is used.
                 with contextlib.suppress(FileExistsError):
                     put_new(path, os.urandom(KEY_BYTES))

@@ -17,7 +17,7 @@ from .contents import Contents
 from .entry import ManifestFile, TenantManifest
 from .errors import StoreError
 from .frame import Frame
-from .held import HeldOf
+from .held import Held, HeldOf
 from .history import pack
 from .manifest import utc
 from .parquet import write_file
@@ -48,9 +48,11 @@ class Maintainer:
         segments: Segments,
         verified: VerifiedFiles,
         now: Callable[[], float],
+        accepts: Callable[[str], bool],
     ) -> None:
         self._root, self._blobs, self._contents = root, blobs, contents
         self._segments, self._verified, self._now = segments, verified, now
+        self._accepts = accepts
         self._step = threading.Lock()  # one seal, merge or removal at a time
         # tenant → entries of its chain when its state was last written.
         self._states: dict[str, int] = {}
@@ -60,7 +62,8 @@ class Maintainer:
         sealed = 0
         with self._step:
             for name in [tenant] if tenant is not None else self._contents.hot_tenants(due):
-                sealed += self._seal_tenant(name)
+                if self._accepts(name):
+                    sealed += self._seal_tenant(name)
             self._segments.drop_sealed()
         return sealed
 
@@ -81,6 +84,8 @@ class Maintainer:
         now, done = self._now(), 0
         kept = pinned(self._root, now)
         for name in [tenant] if tenant is not None else self._contents.tenants():
+            if not self._accepts(name):
+                continue
             for group in plan(self._contents.files(name), utc(now).date()):
                 if merges_max is not None and done >= merges_max:
                     return done
@@ -127,36 +132,34 @@ class Maintainer:
         with self._step:
             for tenant in self._contents.tenants():
                 policy = months(tenant, now)
-                for partition in expired(tenant, self._contents.files(tenant), policy, now):
-                    facts = {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
-                    gone = self._expire(partition, facts, now, dry_run, held)
+                facts = {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
+                due = expired(tenant, self._contents.files(tenant), policy, now)
+                # All are judged before one goes: what cannot be judged keeps its neighbours too.
+                judged = [(each, _held(held, each, now)) for each in due]
+                if any(kept.problem for _, kept in judged):
+                    continue
+                for each, kept in judged:
+                    gone = self._expire(each, kept, facts, dry_run)
                     done += [gone] if gone is not None else []
         return done
 
-    def _expire(
-        self, due: Expired, facts: Mapping[str, object], now: datetime, dry_run: bool, held: HeldOf | None
-    ) -> Expired | None:
-        refs = [file.ref for file in due.files]
-        kept = held(due.tenant, refs, now) if held is not None else None
-        if kept is not None and kept.everything:
-            log.info("%s/%s of %s stays: %s", due.retention, due.date, due.tenant, kept.problem or kept.names)
+    def _expire(self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool) -> Expired | None:
+        """Delete a partition but for its held rows; None when all of it stays."""
+        held = kept.rows.num_rows if kept.rows is not None else 0
+        if kept.everything or held >= due.rows or not kept.is_current():
             return None
-        numbers = kept.rows if kept is not None else None
-        if numbers is not None and numbers.num_rows >= due.rows:
-            return None
-        gone = due.without(numbers.num_rows if numbers is not None else 0)
+        gone = due.without(held)
         if dry_run:
             return gone
-        made = list(self._held_files(due, numbers)) if numbers is not None else []
-        if kept is not None and not kept.is_current():
+        made = self._held_files(due, kept.rows) if kept.rows is not None else []
+        if not kept.is_current():
             delete_files(self._root, self._blobs, [file.ref for file in made])
             return None
-        holds = list(kept.names) if kept is not None else []
         self._contents.enter(
             due.tenant, "retention", add=made, remove=due.files,
-            facts={**facts, "rows": gone.rows, "holds": holds},
+            facts={**facts, "rows": gone.rows, "holds": list(kept.names)},
         )  # fmt: skip
-        delete_files(self._root, self._blobs, refs)
+        delete_files(self._root, self._blobs, [file.ref for file in due.files])
         self._keep_state(due.tenant)
         return gone
 
@@ -179,6 +182,11 @@ class Maintainer:
             )
         return made
 
+    def forget(self, tenant: str) -> TenantManifest:
+        """Make the store unaware of a tenant; returns what it knew."""
+        with self._step:
+            return self._contents.forget(tenant)
+
     def tidy(self) -> None:
         """Delete retired files whose hour is over."""
         for tenant in self._contents.tenants():
@@ -198,6 +206,10 @@ class Maintainer:
             log.exception("the manifest's state of %s was not kept; the next entry tries again", tenant)
         else:
             self._states[tenant] = entries
+
+
+def _held(held: HeldOf | None, due: Expired, now: datetime) -> Held:
+    return held(due.tenant, [file.ref for file in due.files], now) if held is not None else Held()
 
 
 def _entries(manifest: TenantManifest) -> int:

@@ -16,6 +16,9 @@ from .errors import InvalidTenant
 
 # Starts with a letter: engines read `tenant=001` as the number 1 and would mix it with `tenant=1`.
 TENANT_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+REGION_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
+DEFAULT_REGION: Final = "default"
+"""The region whose root is the data directory itself; it always exists."""
 RETENTION_CLASSES: Final = ("standard", "rag")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 OPERATOR: Final = "operator"
@@ -52,6 +55,26 @@ class RegionRoot:
     @property
     def run(self) -> Path:
         return self.path / "run"
+
+    @property
+    def removed(self) -> Path:
+        """Where a tenant's folder goes to be deleted, and the receipts of those that are."""
+        return self.path / "removed"
+
+    @property
+    def arriving(self) -> Path:
+        """Where the copy of a tenant who moves here is made, before it is moved into the store."""
+        return self.path / "arriving"
+
+    @property
+    def region_file(self) -> Path:
+        """Holds the name of the region this root belongs to."""
+        return self.path / "region"
+
+    @property
+    def reads(self) -> Path:
+        """Events of commands that read here, until a server stores them."""
+        return self.path / "reads"
 
     def tenants(self) -> list[str]:
         """Ids of the tenants that have a folder, sorted."""

@@ -15,6 +15,7 @@ from .frame import Frame
 from .hot import join
 from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
+from .sidecar import Sidecars
 from .snapshot import Snapshot
 from .verified import VerifiedFiles, check_files, overlapping
 
@@ -27,7 +28,8 @@ class StoreReader:
 
     def __init__(self, root: RegionRoot, *, verified: VerifiedFiles | None = None) -> None:
         self.root = root
-        self._manifest = Manifest(root, LocalBlobs(root.path))
+        blobs = LocalBlobs(root.path)
+        self._manifest, self._sidecars = Manifest(root, blobs), Sidecars(root, blobs)
         self._verified = verified or VerifiedFiles()
 
     def snapshot(
@@ -37,6 +39,7 @@ class StoreReader:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         """See SnapshotSource.snapshot. Raises StoreUnavailable when the root never stands still."""
         # The WAL first: rows that are sealed meanwhile are then in both and dropped by number;
@@ -46,7 +49,9 @@ class StoreReader:
             manifest = self._manifest.load(tenant)
             tables, position = self._above(manifest, frames)
             refs = [file.ref for file in manifest.files.values()]
-            files, damaged, _ = check_files(self._verified, overlapping(refs, time_from, time_to))
+            files, damaged, _ = check_files(
+                self._verified, self._sidecars.holding(text, overlapping(refs, time_from, time_to))
+            )
             # A file that compaction or retention took meanwhile is no damage.
             if not damaged or all(ref.path in self._manifest.load(tenant).files for ref in refs):
                 break

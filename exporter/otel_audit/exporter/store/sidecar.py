@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 import struct
 import sys
 import threading
@@ -30,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .blobs import Blobs
-from .grams import GramFilter
+from .grams import GramFilter, may_contain
 from .partition import RegionRoot
 from .schema import FREE_TEXT
 from .snapshot import FileRef
@@ -40,6 +41,10 @@ _HEAD: Final = struct.Struct("<8sQQ")
 _CRC: Final = struct.Struct("<I")
 # A mapping holds a file descriptor, and a process has 1,024 of them by default.
 _MAPPED_MAX: Final = 256
+# What is mapped counts as the process's memory, though the kernel may take it back.
+_MAPPED_BYTES_MAX: Final = 128 << 20
+# Remembered checksums: some 150 bytes each; more sidecars than this are simply checked again.
+_CHECKED_MAX: Final = 200_000
 
 if sys.byteorder != "little":  # the memory-mapped numbers are read as they lie
     raise ImportError("otel-audit's store needs a little-endian machine")
@@ -53,6 +58,7 @@ class Sidecar:
 
     fingerprints: Numbers
     grams: memoryview
+    bytes: int
 
 
 def fingerprints(event_ids: Iterable[str]) -> Numbers:
@@ -90,6 +96,9 @@ class Sidecars:
         self._root, self._blobs = root, blobs
         self._lock = threading.Lock()
         self._mapped: OrderedDict[Path, Sidecar] = OrderedDict()
+        self._mapped_bytes = 0
+        # path → inode, size and ctime under which its CRC was right.
+        self._checked: dict[Path, tuple[int, int, int]] = {}
 
     def get(self, ref: FileRef) -> Sidecar | None:
         """The sidecar of a file, None when it is missing or damaged."""
@@ -98,13 +107,26 @@ class Sidecars:
             if found is not None:
                 self._mapped.move_to_end(ref.index)
                 return found
-        found = _map(ref)
+        found = self._map(ref)
         if found is not None:
             with self._lock:
+                self._drop(ref.index)
                 self._mapped[ref.index] = found
-                while len(self._mapped) > _MAPPED_MAX:
-                    self._mapped.popitem(last=False)
+                self._mapped_bytes += found.bytes
+                while len(self._mapped) > _MAPPED_MAX or self._mapped_bytes > _MAPPED_BYTES_MAX:
+                    self._drop(next(iter(self._mapped)))
         return found
+
+    def _drop(self, index: Path) -> None:
+        gone = self._mapped.pop(index, None)
+        self._mapped_bytes -= gone.bytes if gone is not None else 0
+
+    def holding(self, text: str | None, refs: list[FileRef]) -> list[FileRef]:
+        """The files that may hold `text` in a free-text column; all of them when it is None."""
+        if text is None:
+            return refs
+        found = ((ref, self.get(ref)) for ref in refs)
+        return [ref for ref, sidecar in found if sidecar is None or may_contain(sidecar.grams, text)]
 
     def rebuild(self, ref: FileRef) -> Sidecar:
         """Make the sidecar of a verified file anew from its rows. Raises what reading the file does."""
@@ -123,22 +145,29 @@ class Sidecars:
         """Drop the mappings of removed files."""
         with self._lock:
             for ref in refs:
-                self._mapped.pop(ref.index, None)
+                self._drop(ref.index)
+                self._checked.pop(ref.index, None)
 
-
-def _map(ref: FileRef) -> Sidecar | None:
-    try:
-        with ref.index.open("rb") as file:
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):
-        return None
-    if len(mapped) < _HEAD.size + _CRC.size:
-        return None
-    magic, count, grams = _HEAD.unpack_from(mapped)
-    end = _HEAD.size + 8 * count + grams
-    if magic != MAGIC or count != ref.rows or end + _CRC.size != len(mapped):
-        return None
-    if _CRC.unpack_from(mapped, end)[0] != zlib.crc32(mapped[:end]):
-        return None
-    body = mapped[_HEAD.size : _HEAD.size + 8 * count]
-    return Sidecar(np.frombuffer(body, np.uint64), mapped[end - grams : end])
+    def _map(self, ref: FileRef) -> Sidecar | None:
+        try:
+            with ref.index.open("rb") as file:
+                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                status = os.fstat(file.fileno())
+        except (OSError, ValueError):
+            return None
+        if len(mapped) < _HEAD.size + _CRC.size:
+            return None
+        magic, count, grams = _HEAD.unpack_from(mapped)
+        end = _HEAD.size + 8 * count + grams
+        if magic != MAGIC or count != ref.rows or end + _CRC.size != len(mapped):
+            return None
+        key = (status.st_ino, status.st_size, status.st_ctime_ns)
+        if self._checked.get(ref.index) != key:
+            if _CRC.unpack_from(mapped, end)[0] != zlib.crc32(mapped[:end]):
+                return None
+            with self._lock:
+                if len(self._checked) >= _CHECKED_MAX:
+                    self._checked.clear()
+                self._checked[ref.index] = key
+        body = mapped[_HEAD.size : _HEAD.size + 8 * count]
+        return Sidecar(np.frombuffer(body, np.uint64), mapped[end - grams : end], len(mapped))

@@ -34,12 +34,16 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that could not be used: its rows are missing from the answer."""
+    """A file that could not be used: its rows are missing from the answer.
+
+    differs: its bytes were read and are not the manifest's, as opposed to missing or unreadable.
+    """
 
     file: str
     reason: str
     time_from: datetime
     time_to: datetime
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,11 @@ class SnapshotSource(Protocol):
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         """The rows of `tenant`; files that cannot hold an event in [time_from, time_to) are left out.
 
+        text: files that cannot hold it in a free-text column (upper and lower case alike) are left out too.
         as_of: rows a writer numbered above its position there, or by a writer it does not name, are left
         out of `hot`; files may still hold such rows, so queries filter on (writer, seq) as well.
         Raises UnknownTenant.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,7 @@ from ..wal.writer import Wal
 from .backup_list import refuse_copies
 from .blobs import Blobs, LocalBlobs, make_folder, put_new
 from .contents import Contents
-from .errors import StoreUnavailable
+from .errors import StoreUnavailable, WrongRegion
 from .frame import Frame
 from .held import HeldOf
 from .hot import join
@@ -27,9 +29,11 @@ from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
 from .removal import quarantine_file, tidy_after_crash
 from .retention import Expired
+from .scrub import Scrubbed, Scrubber
 from .segments import Segments
 from .sidecar import Sidecars
-from .snapshot import Published, Snapshot
+from .snapshot import FileRef, Published, Snapshot
+from .tenant_removal import Removed, remove_tenant
 from .verified import VerifiedFiles, check_files, overlapping
 from .writer import StoreWriter
 
@@ -54,36 +58,53 @@ class Store:
         now: Callable[[], float] = time.time,
         verified: VerifiedFiles | None = None,
         blobs: Blobs | None = None,
+        accepts: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Recover what a crash left and take over the root.
+
+        accepts: whether a tenant belongs to this root; no other is stored or sealed here.
 
         Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own errors.
         """
         self.root = root
         refuse_copies(root.path)
+        self._accepts = accepts
+        self._leaving: set[str] = set()  # tenants whose removal has begun
         make_folder(root.path)
         self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
-        self.writer_id = _writer_id(root.path)
-        self._blobs = blobs or LocalBlobs(root.path)
-        self._verified = verified or VerifiedFiles()
-        self._manifest = Manifest(root, self._blobs)
-        sidecars = Sidecars(root, self._blobs)
-        self._contents = Contents(
-            root, self._manifest, sidecars, self._verified, writer=self.writer_id, now=now
+        with ExitStack() as on_error:
+            on_error.callback(self._lock_file.release)
+            self.writer_id = _writer_id(root.path)
+            self._blobs = blobs or LocalBlobs(root.path)
+            self._verified = verified or VerifiedFiles()
+            self._manifest = Manifest(root, self._blobs)
+            self._sidecars = Sidecars(root, self._blobs)
+            self._contents = Contents(
+                root, self._manifest, self._sidecars, self._verified, writer=self.writer_id, now=now
+            )
+            self._listeners: tuple[Listener, ...] = ()
+            self._damages: list[str] = []
+            self._scrubbing = threading.Lock()
+            self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
+            on_error.callback(self.wal.close)
+            self._segments = Segments(self.wal, self._contents)
+            self._replay()
+            for tenant in root.tenants():
+                tidy_after_crash(root, self._blobs, self._contents, tenant)
+            self.look_at_files()
+            on_error.pop_all()
+        self._scrubber = Scrubber(self._contents, self._verified, self._quarantine)
+        self._maintainer = Maintainer(
+            root, self._blobs, self._contents, self._segments, self._verified, now, accepts
         )
-        self._listeners: tuple[Listener, ...] = ()
-        self._damages: list[str] = []
-        self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
-        self._segments = Segments(self.wal, self._contents)
-        self._replay()
-        for tenant in root.tenants():
-            tidy_after_crash(root, self._blobs, self._contents, tenant)
-        self.look_at_files()
-        self._maintainer = Maintainer(root, self._blobs, self._contents, self._segments, self._verified, now)
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
-        """See StoreWriter.append."""
+        """See StoreWriter.append. Raises WrongRegion for a tenant that is not of this root."""
+        for tenant in rows:
+            if not self._accepts(tenant):
+                raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
+            self._refuse_leaving(tenant)
         self._writer.append(rows)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -105,17 +126,19 @@ class Store:
         time_from: datetime | None = None,
         time_to: datetime | None = None,
         as_of: Mapping[str, int] | None = None,
+        text: str | None = None,
     ) -> Snapshot:
         """See SnapshotSource.snapshot."""
         check_tenant(tenant)
         while True:
             refs, tables, position = self._contents.view(tenant)
-            files, damaged, differing = check_files(self._verified, overlapping(refs, time_from, time_to))
+            wanted = self._sidecars.holding(text, overlapping(refs, time_from, time_to))
+            files, damaged, differing = check_files(self._verified, wanted)
             # A removal is final, so this ends: a file that was taken meanwhile is no damage.
             if not damaged or all(self._contents.is_live(tenant, ref) for ref in refs):
                 break
         for ref in differing:
-            quarantine_file(self.root, self._blobs, tenant, ref)
+            self._quarantine(tenant, ref)
         if damaged:
             self.look_at_files()
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
@@ -155,6 +178,20 @@ class Store:
         """Delete replaced files that nobody can be reading any more."""
         self._maintainer.tidy()
 
+    def scrub(self, *, files_max: int | None = None) -> Scrubbed:
+        """Read files again, the next `files_max` in turn or all of them; damaged ones go to quarantine."""
+        with self._scrubbing:
+            done = self._scrubber.whole_pass() if files_max is None else self._scrubber.turn(files_max)
+        if done.damages:
+            self.look_at_files()
+        return done
+
+    def remove_tenant(self, tenant: str) -> Removed:
+        """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
+        self._leaving.add(check_tenant(tenant))
+        self._writer.flush()  # what was under way is hot or refused now
+        return remove_tenant(self.root, tenant, self.wal, self.seal, self._maintainer.forget)
+
     @property
     def hot_rows(self) -> int:
         return self._contents.hot_rows
@@ -164,13 +201,16 @@ class Store:
         return self._contents.live_files
 
     def look_at_files(self) -> None:
-        """Bring `damages` up to date without reading a file: missing, of another size, or known to differ."""
-        seen = (
-            (tenant, self._verified.glance(file.ref))
+        """Bring `damages` up to date: files that are missing, of another size, or known to differ."""
+        seen = [
+            (tenant, file.ref, damage)
             for tenant in self._contents.tenants()
             for file in self._contents.files(tenant)
-        )
-        self._damages = sorted(f"{name}/{damage.file}: {damage.reason}" for name, damage in seen if damage)
+            if (damage := self._verified.glance(file.ref))
+        ]
+        # What compaction or retention took in the meantime is no damage.
+        told = [(tenant, damage) for tenant, ref, damage in seen if self._contents.is_live(tenant, ref)]
+        self._damages = sorted(f"{tenant}/{damage.file}: {damage.reason}" for tenant, damage in told)
 
     @property
     def damages(self) -> list[str]:
@@ -195,6 +235,7 @@ class Store:
         return self._contents.stored(tenant, event_ids)
 
     def next_seq(self, tenant: str) -> int:
+        self._refuse_leaving(tenant)
         return self._contents.next_seq(tenant)
 
     def publish(self, frames: list[tuple[Position, Frame]]) -> None:
@@ -220,6 +261,13 @@ class Store:
             )
 
     # Own affairs.
+
+    def _refuse_leaving(self, tenant: str) -> None:
+        if tenant in self._leaving:
+            raise StoreUnavailable("the organization is being deleted", hint="stop its senders")
+
+    def _quarantine(self, tenant: str, ref: FileRef) -> None:
+        quarantine_file(self.root, self._blobs, tenant, ref)
 
     def _hold(self, position: Position, frame: Frame) -> pa.Table:
         self._segments.note(position, frame)

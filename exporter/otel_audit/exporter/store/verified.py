@@ -51,7 +51,10 @@ class VerifiedFiles:
         return _differs(ref)
 
     def glance(self, ref: FileRef) -> Damage | None:
-        """What is known of a file without reading it; None when nothing speaks against it."""
+        """What is known of a file without reading it; None when nothing speaks against it.
+
+        A file that once differed is read again when it changed: a touch alone does not heal it.
+        """
         try:
             status = ref.path.stat()
         except FileNotFoundError:
@@ -60,14 +63,23 @@ class VerifiedFiles:
             return _differs(ref)
         with self._lock:
             found = self._verdicts.get(ref.path)
-        key = (status.st_ino, status.st_size, status.st_ctime_ns)
-        return _differs(ref) if found and found[:3] == key and found[3] != ref.sha256 else None
+        if found is None or found[3] == ref.sha256:
+            return None
+        try:
+            return self.check(ref)
+        except FileNotFoundError:
+            return self.missing(ref)
 
     def read_again(self, ref: FileRef) -> Damage | None:
         """Like `check`, but whatever was found before: silent rot changes no ctime."""
         with self._lock:
             self._verdicts.pop(ref.path, None)
         return self.check(ref)
+
+    def unreadable(self, ref: FileRef, error: OSError) -> Damage:
+        """The verdict on a live file whose bytes the disk does not give."""
+        reason = f"it cannot be read: {os.strerror(error.errno or 0)}"
+        return Damage(ref.path.name, reason, ref.time_min, ref.time_max)
 
     def missing(self, ref: FileRef) -> Damage:
         """The verdict on a live file that is not there."""
@@ -103,23 +115,23 @@ def check_files(
     for ref in refs:
         try:
             damage = verified.check(ref)
-            if damage is not None:
-                differing.append(ref)
         except FileNotFoundError:
             damage = verified.missing(ref)
         except OSError as error:
-            reason = f"it cannot be read: {os.strerror(error.errno or 0)}"
-            damage = Damage(ref.path.name, reason, ref.time_min, ref.time_max)
+            damage = verified.unreadable(ref, error)
         if damage is None:
             good.append(ref)
         else:
             log.error("file %s is left out of an answer: %s", damage.file, damage.reason)
             damaged.append(damage)
+            if damage.differs:
+                differing.append(ref)
     return tuple(good), tuple(damaged), differing
 
 
 def _differs(ref: FileRef) -> Damage:
-    return Damage(ref.path.name, "its SHA-256 differs from the manifest's", ref.time_min, ref.time_max)
+    reason = "its SHA-256 differs from the manifest's"
+    return Damage(ref.path.name, reason, ref.time_min, ref.time_max, differs=True)
 
 
 def _sha256(path: Path) -> str:

@@ -89,6 +89,14 @@ class StoreWriter:
             raise StoreUnavailable("the write queue is full", hint="slow down and retry") from None
         request.done.result()
 
+    def flush(self) -> None:
+        """Returns when every request that was queued before has been stored or refused."""
+        request = _Request({})
+        if self._closed.is_set():
+            raise StoreUnavailable("the store is closing", hint="run it again")
+        self._queue.put(request)
+        request.done.result()
+
     def close(self) -> None:
         """Finish what is queued, then stop."""
         if not self._closed.is_set():

@@ -11,6 +11,7 @@ from otel_audit.query_service.api.problems import Problem, sentence, unknown_org
 from otel_audit.query_service.auth.principal import Principal, Unauthenticated
 from otel_audit.query_service.auth.request_facts import RequestFacts
 from otel_audit.query_service.auth.roles import Forbidden, UnknownOrganization, authorize
+from otel_audit.query_service.control.database import ControlUnavailable
 from otel_audit.query_service.control.tenants import TENANT_ID
 from otel_audit.query_service.services import Services
 
@@ -77,6 +78,14 @@ async def admit_operator(connection: HTTPConnection[Any], services: Services) ->
             hint="Use a token from `otel-audit token create --operator`.",
         )
     return principal
+
+
+async def shows_operator(connection: HTTPConnection[Any], services: Services) -> bool:
+    """Whether the caller proves to be an operator, on a route that answers everybody: refuses nobody."""
+    try:
+        return (await _authenticate(connection, services)).role == "operator"
+    except (Unauthenticated, ControlUnavailable):
+        return False
 
 
 async def refuse(

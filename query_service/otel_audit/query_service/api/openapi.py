@@ -24,12 +24,13 @@ _IN_PATH: Final = re.compile(r"{(\w+)}")
 _PATH_MEANINGS: Final = {
     "org": "id of the organization",
     "event_id": "UUID of the event",
+    "name": "name of the hold",
     "request_id": "UUID of the user's request",
     "trace_id": "32 hex digits",
 }
 _STATUSES: Final = {
     "organization": (400, 401, 403, 404, 405, 500, 503),
-    "operator": (400, 401, 403, 404, 405, 413, 500, 503),
+    "operator": (400, 401, 403, 404, 405, 500, 503),
     "open": (400, 405, 500),
 }
 
@@ -75,8 +76,12 @@ def openapi_route() -> Route:
 
 def _operation(route: ApiRoute) -> dict[str, Any]:
     statuses = set(_STATUSES[route.access])
+    if route.takes is not None:
+        statuses |= {413} if route.access == "operator" else {413, 415}
     if route.answers == "file":
         statuses |= {429}
+    elif route.need == "settings":
+        statuses |= {409}
     elif route.filtered or "{" in route.path.rpartition("/")[2]:
         statuses |= {504}
     operation: dict[str, Any] = {
@@ -89,8 +94,8 @@ def _operation(route: ApiRoute) -> dict[str, Any]:
         },
         "security": _security(route),
     }
-    if route.method == "POST":
-        body = {"application/json": {"schema": ref("TicketRequest")}}
+    if route.takes is not None:
+        body = {"application/json": {"schema": ref(route.takes)}}
         operation["requestBody"] = {"required": True, "content": body}
     if route.method == "WS":
         operation["x-websocket-message"] = ref(route.answers)

@@ -36,11 +36,12 @@ class Parameter:
                 self.name, f"`{self.name}` has no such value.", hint=f"One of {', '.join(schema['enum'])}."
             )
         elif not value:
-            raise bad_parameter(self.name, f"`{self.name}` is empty.", hint="Leave it out or give a value.")
+            hint = "It is required." if self.required else "Leave it out or give a value."
+            raise bad_parameter(self.name, f"`{self.name}` is empty.", hint=hint)
 
 
-def _text(name: str, meaning: str) -> Parameter:
-    return Parameter(name, {"type": "string", "minLength": 1}, meaning)
+def _text(name: str, meaning: str, *, required: bool = False) -> Parameter:
+    return Parameter(name, {"type": "string", "minLength": 1}, meaning, required)
 
 
 LIMIT: Final = Parameter(
@@ -67,6 +68,7 @@ FACET_LIMIT: Final = Parameter(
     {"type": "integer", "minimum": 1, "maximum": FACET_VALUES_MAX, "default": 20},
     "how many values each facet lists",
 )
+REASON: Final = _text("reason", "why, for the audit trail", required=True)
 FORMAT: Final = Parameter(
     "format", {"type": "string", "enum": sorted(MEDIA_TYPES)}, "file format", required=True
 )

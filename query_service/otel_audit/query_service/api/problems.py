@@ -13,6 +13,13 @@ from starlette.responses import Response
 from otel_audit.exporter.store.errors import StoreUnavailable
 from otel_audit.instrumentation.errors import AuditError
 from otel_audit.query_service.control.database import ControlUnavailable
+from otel_audit.query_service.control.holds import (
+    HoldExists,
+    HoldReleased,
+    InvalidHold,
+    NoSuchHold,
+    TooManyHolds,
+)
 from otel_audit.query_service.engine import FilesChanged, QueryFailed, QueryTimeout, QueryTooLarge
 from otel_audit.query_service.filters import FilterError
 from otel_audit.query_service.position import InvalidPosition
@@ -22,6 +29,15 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 # Long enough that a retrying client does not add to the trouble, short enough that a person waits for it.
 _RETRY_AFTER_S: Final = 5
+
+
+_OF_HOLDS: Final[Mapping[type[AuditError], int]] = {
+    InvalidHold: 400,
+    NoSuchHold: 404,
+    HoldExists: 409,
+    HoldReleased: 409,
+    TooManyHolds: 409,
+}
 
 
 class Problem(AuditError):
@@ -76,6 +92,9 @@ def problem_of(error: Exception) -> Problem:
         )
     if isinstance(error, QueryFailed):
         return _of_engine(error)
+    for kind, status in _OF_HOLDS.items():
+        if isinstance(error, kind):
+            return Problem(status, sentence(error.message), hint=sentence(error.hint))
     if isinstance(error, InvalidPosition):
         return Problem(400, sentence(error.message), hint=sentence(error.hint))
     if isinstance(error, AuditUnavailable):

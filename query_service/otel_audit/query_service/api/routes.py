@@ -13,10 +13,19 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from otel_audit.query_service.api import aggregates, events, exports, health, parameters, stream, tickets
+from otel_audit.query_service.api import (
+    aggregates,
+    events,
+    exports,
+    health,
+    holds,
+    parameters,
+    stream,
+    tickets,
+)
 from otel_audit.query_service.api.call import Call, read_query
 from otel_audit.query_service.api.edge.work import ClientGone
-from otel_audit.query_service.api.guard import admit, facts, name_route, refuse
+from otel_audit.query_service.api.guard import Need, admit, facts, name_route, refuse
 from otel_audit.query_service.api.parameters import Parameter
 from otel_audit.query_service.api.problems import Problem, problem_of
 from otel_audit.query_service.auth.principal import Principal
@@ -33,16 +42,19 @@ class ApiRoute:
     """One route. endpoint: (request, call), or (request, services) for those outside of an organization.
 
     access: `organization` routes are admitted by the dispatcher, `operator` ones by themselves.
-    answers: name of the component schema, or media types for files. filtered: takes the filter table.
+    need: what admission asks for. answers: name of the component schema, or media types for files.
+    takes: that of the body. filtered: takes the filter table.
     """
 
-    method: Literal["GET", "POST", "WS"]
+    method: Literal["GET", "POST", "DELETE", "WS"]
     path: str
     endpoint: Callable[..., Awaitable[Any]]
     answers: str
     access: Literal["organization", "operator", "open"] = "organization"
     parameters: Sequence[Parameter] = ()
     filtered: bool = False
+    need: Need = "read"
+    takes: str | None = None
 
     @property
     def summary(self) -> str:
@@ -87,7 +99,24 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
         parameters=(_P.AFTER, _P.TICKET),
         filtered=True,
     ),
-    ApiRoute("POST", "/api/v1/tickets", tickets.create_tickets, "Tickets", access="operator"),
+    ApiRoute("GET", f"{ORG}/holds", holds.list_holds, "Holds"),
+    ApiRoute("POST", f"{ORG}/holds", holds.add_hold, "Hold", need="settings", takes="HoldRequest"),
+    ApiRoute(
+        "DELETE",
+        f"{ORG}/holds/{{name}}",
+        holds.release_hold,
+        "Hold",
+        need="settings",
+        parameters=(_P.REASON,),
+    ),
+    ApiRoute(
+        "POST",
+        "/api/v1/tickets",
+        tickets.create_tickets,
+        "Tickets",
+        access="operator",
+        takes="TicketRequest",
+    ),
     ApiRoute("GET", "/healthz", health.alive, "Health", access="open"),
     ApiRoute("GET", "/readyz", health.ready, "Health", access="open"),
 )
@@ -142,7 +171,9 @@ class _Organization:
         self, connection: Request | WebSocket, scope: Scope, receive: Receive, send: Send
     ) -> int:
         org: str = connection.path_params["org"]
-        principal = await admit(connection, self._services, org)
+        asked = self._offered.get(_method(connection))
+        # Of what is not offered nobody but those who may read the trail learns that.
+        principal = await admit(connection, self._services, org, asked.need if asked else "read")
         await self._refuse_other_sites(connection, principal)
         route = _offered(connection, self._offered)
         own, filters = read_query(scope["query_string"], route.parameters, filtered=route.filtered)
@@ -187,8 +218,12 @@ class _Plain:
         await response(scope, receive, send)
 
 
+def _method(connection: HTTPConnection[Any]) -> str:
+    return "WS" if connection.scope["type"] == "websocket" else str(connection.scope["method"])
+
+
 def _offered(connection: HTTPConnection[Any], offered: Mapping[str, ApiRoute]) -> ApiRoute:
-    method = "WS" if connection.scope["type"] == "websocket" else connection.scope["method"]
+    method = _method(connection)
     if method in offered:
         return offered[method]
     if offered and method != "WS" and "WS" not in offered:

@@ -8,12 +8,15 @@ import pyarrow as pa
 
 from otel_audit.exporter.store.schema import COLUMNS, JSON_COLUMNS, PARTITION_FIELDS
 from otel_audit.instrumentation.vocabulary import Category, Severity
+from otel_audit.query_service.control.holds import NAME
 
 Schema = dict[str, Any]
 
 _TEXT: Final[Schema] = {"type": "string"}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_TEXT_OR_NONE: Final[Schema] = {"type": ["string", "null"]}
+_TIME_OR_NONE: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 _POSITION: Final[Schema] = {"type": "string", "description": "opaque; use it as it is"}
 
 
@@ -122,6 +125,42 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Message": _messages(),
+    "Hold": _object(
+        {
+            "tenant": _TEXT,
+            "name": _TEXT,
+            "status": {
+                "type": "string",
+                "enum": ["active", "releasing", "released"],
+                "description": "releasing: released, but in force until `effective_at`",
+            },
+            "reason": _TEXT,
+            "filters": {
+                "type": "object",
+                "description": "filter → values; without any it holds everything",
+                "additionalProperties": _list(_TEXT),
+            },
+            "created_at": _TIME,
+            "created_by": _TEXT,
+            "released_at": _TIME_OR_NONE,
+            "effective_at": _TIME_OR_NONE,
+            "released_by": _TEXT_OR_NONE,
+            "release_reason": _TEXT_OR_NONE,
+        }
+    ),
+    "Holds": _object({"holds": _list(ref("Hold"))}),
+    "HoldRequest": _object(
+        {
+            "name": {"type": "string", "pattern": NAME.pattern, "description": "means one hold for ever"},
+            "reason": {"type": "string", "minLength": 1, "maxLength": 1_000},
+            "filters": {
+                "type": "object",
+                "description": "filter → value or values, absolute times only; none is everything",
+                "additionalProperties": {"type": ["string", "array"], "items": _TEXT},
+            },
+        },
+        optional=("filters",),
+    ),
     "TicketRequest": _object(
         {
             "org": _TEXT,
@@ -142,7 +181,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "expires_in_s": _COUNT,
         }
     ),
-    "Health": _object({"status": _TEXT, "degraded": _list(_TEXT)}, optional=("degraded",)),
+    "Health": _object(
+        {"status": _TEXT, "degraded": _list(_TEXT), "tenants": _list({"type": "object"})},
+        optional=("degraded", "tenants"),
+    ),
     "Problem": {
         "description": "RFC 9457",
         **_object(

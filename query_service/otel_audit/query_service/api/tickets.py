@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from otel_audit.query_service.api.body import read_body
 from otel_audit.query_service.api.call import answer
 from otel_audit.query_service.api.guard import admit_operator
 from otel_audit.query_service.api.problems import Problem, unknown_organization
@@ -19,6 +20,7 @@ from otel_audit.query_service.services import Services
 
 # Three short names; more is not a ticket.
 _BODY_BYTES_MAX: Final = 4096
+_EXAMPLE: Final = '{"org": …, "user": …, "role": "admin" or "auditor"}'
 
 
 class TicketRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,7 +35,7 @@ class TicketRequest(msgspec.Struct, forbid_unknown_fields=True):
 async def create_tickets(request: Request, services: Services) -> Response:
     """A console address and a stream ticket for one user, each good once. Operators only."""
     operator = await admit_operator(request, services)
-    asked = _decode(await _body(request))
+    asked = await read_body(request, TicketRequest, bytes_max=_BODY_BYTES_MAX, example=_EXAMPLE)
     if not await services.work.lookup(services.tenants.exists, asked.org):
         raise unknown_organization()
     actor = Actor(operator.user)
@@ -59,23 +61,3 @@ def _create(services: Services, asked: TicketRequest, actor: Actor) -> str:
         return services.tickets.create(asked.org, asked.user, asked.role, asked.ttl_s, actor=actor)
     except InvalidGrant as error:
         raise Problem(400, "Nobody may have such a ticket.", hint=error.hint) from error
-
-
-def _decode(body: bytes) -> TicketRequest:
-    try:
-        return msgspec.json.decode(body, type=TicketRequest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(
-            400,
-            "The body is not a ticket request.",
-            hint='Send {"org": …, "user": …, "role": "admin" or "auditor"} as JSON.',
-        ) from error
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY_BYTES_MAX:
-            raise Problem(413, "The body is too large.", hint=f"At most {_BODY_BYTES_MAX} bytes.")
-    return bytes(body)

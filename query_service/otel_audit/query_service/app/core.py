@@ -1,49 +1,79 @@
-"""The part of the service that writes: store, control database, redaction and ingest, wired once."""
+"""The part of the service that writes: stores, control database, redaction and ingest, wired once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from otel_audit.exporter.receiver.ingest import Ingest
 from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
+from otel_audit.exporter.store.backup_list import refuse_copies
 from otel_audit.exporter.store.blobs import make_folder
-from otel_audit.exporter.store.keyring import Keyring
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS, Expired
-from otel_audit.exporter.store.store import Store
-from otel_audit.instrumentation.event import AuditEvent
-from otel_audit.instrumentation.ids import uuid7
+from otel_audit.exporter.store.regions import RegionKeys, RegionStores
+from otel_audit.exporter.store.retention import Expired
 
-from ..control.database import ControlDatabase
+from ..control.database import FILE_NAME, ControlDatabase
+from ..control.deletions import Deletions
+from ..control.holds import Holds
 from ..control.ingest_keys import IngestKeys
+from ..control.outbox import Actor
 from ..control.own_events import SEARCH_PURPOSE
+from ..control.reads import WaitingReads
 from ..control.tenants import Tenants
 from ..self_audit import SelfAudit
-from ..settings import Settings
+from ..settings import ConfigError, Settings
 from .meter import Observer
+from .residence_watch import ResidenceWatch
+from .retention_run import RetentionRuns
+from .tenant_deletion import delete_tenant
 
 
 class Core:
     """Owns the data directory while it is open. `serve` adds listeners; an offline command uses it as is."""
 
     def __init__(self, settings: Settings, *, lock_timeout_s: float = 0.0) -> None:
-        """Raises StoreLocked when another process owns the directory, and the rooms' own errors."""
+        """Raises StoreLocked when another process owns a root, and the rooms' own errors."""
         self.settings = settings
         self.root = RegionRoot(settings.data_dir)
+        refuse_copies(self.root.path)
         make_folder(self.root.path)
-        self.store = Store(self.root, lock_timeout_s=lock_timeout_s)
-        self.db = ControlDatabase.open(self.root.path / "control.sqlite")
-        self.tenants = Tenants(self.db)
-        self.keys = IngestKeys(self.db)
-        self.keyring = Keyring(self.root.keys)
+        self.db = ControlDatabase.open(self.root.path / FILE_NAME, operator_region=settings.default_region)
+        roots = settings.region_roots
+        self.tenants = Tenants(self.db, regions=roots, default_region=settings.default_region)
+        try:
+            refuse_lost_regions(self.tenants, settings)
+            self.store = RegionStores(
+                {region: RegionRoot(path) for region, path in roots.items()},
+                self.tenants.region_of,
+                lock_timeout_s=lock_timeout_s,
+            )
+        except BaseException:
+            self.db.close()
+            raise
+        self.keys = IngestKeys(self.db, self.tenants)
+        self.keyring = RegionKeys(self.store)
+        self.holds = Holds(self.db, release_delay_s=settings.hold_release_delay_s)
+        self.deletions = Deletions(self.db)
+        self.residence = ResidenceWatch(self.store.roots, self.tenants, self.deletions)
+        self.reads = {region: WaitingReads(root.reads) for region, root in self.store.roots.items()}
         self.rules = load_rules()
         self._redactor = BatchRedactor(Redactor(self.rules, matcher="re2"), self.keyring)
         self.self_audit = SelfAudit(
-            self.ingest(), self.db, search_key=lambda tenant: self.keyring.key(tenant, SEARCH_PURPOSE)
+            self.ingest(),
+            self.db,
+            search_key=lambda tenant: self.keyring.key(tenant, SEARCH_PURPOSE),
+            reads=list(self.reads.values()),
+        )
+        self._retention = RetentionRuns(
+            self.store,
+            self.tenants,
+            self.holds,
+            self.self_audit,
+            memory_limit_mb=settings.memory_limit_mb,
         )
 
     def ingest(self, on_stored: Observer = lambda _: None) -> Ingest:
@@ -55,21 +85,13 @@ class Core:
         """Write hot rows to files now; returns the rows written."""
         return self.store.seal(tenant)
 
+    def delete_tenant(self, tenant: str, *, actor: str) -> dict[str, Any]:
+        """Delete everything of an organization; see tenant_deletion.delete_tenant."""
+        return delete_tenant(self, tenant, actor=Actor(actor))
+
     def run_retention(self, now: datetime, *, dry_run: bool, actor: str) -> list[Expired]:
-        """Delete expired partitions and record each tenant's deletion.
-
-        actor: `system:retention` or `os:<user>`.
-        """
-        due = self.store.run_retention(self._months, now=now, actor=actor, dry_run=dry_run)
-        if not dry_run:
-            for tenant in sorted({partition.tenant for partition in due}):
-                mine = [partition for partition in due if partition.tenant == tenant]
-                self.self_audit.record(tenant, _deletion(mine, actor))
-        return due
-
-    def _months(self, tenant: str, now: datetime) -> Mapping[str, int]:
-        # A tenant that was never added (or was removed) keeps the defaults: never a shorter life.
-        return self.tenants.retention_of(tenant, now) if self.tenants.exists(tenant) else DEFAULT_MONTHS
+        """Delete what is expired and not held; see RetentionRuns.run."""
+        return self._retention.run(now, dry_run=dry_run, actor=actor)
 
     def close(self) -> None:
         """Record what waits to be recorded, then release the data directory."""
@@ -78,19 +100,11 @@ class Core:
         self.db.close()
 
 
-def _deletion(partitions: list[Expired], actor: str) -> AuditEvent:
-    rows = sum(partition.rows for partition in partitions)
-    return AuditEvent(
-        record_id=uuid7(),
-        time_unix_nano=time.time_ns(),
-        category="system",
-        action="retention_delete",
-        message=f"Retention deleted {len(partitions)} partitions with {rows} events",
-        user_id=actor,
-        user_type="user" if actor.startswith("os:") else "system",
-        target_type="partition",
-        attributes={
-            "audit.retention.partitions": [f"{p.retention}/{p.date}" for p in partitions],
-            "audit.retention.rows": rows,
-        },
-    )
+def refuse_lost_regions(tenants: Tenants, settings: Settings) -> None:
+    """Refuse a configuration that does not say where an organization's data is. Raises ConfigError."""
+    lost = [region for region in tenants.regions_in_use() if region not in settings.region_roots]
+    if lost:
+        raise ConfigError(
+            f"organizations are pinned to region {lost[0]}, which is not configured",
+            hint=f"set regions.{lost[0]} to its root; every command needs the server's configuration",
+        )

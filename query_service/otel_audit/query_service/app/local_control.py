@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from otel_audit.exporter.store.scrub import Scrubbed
 from otel_audit.instrumentation.errors import AuditError
 
 from .core import Core
@@ -32,7 +33,7 @@ class ServerRefused(AuditError):
 
 
 class LocalControl:
-    """Serves `seal` and `retention` to commands of the same OS user."""
+    """Serves `seal`, `retention` and `tenant_delete` to commands of the same OS user."""
 
     def __init__(self, core: Core) -> None:
         # A path of its own: data directories may be deeper than a socket's name may be long.
@@ -41,6 +42,8 @@ class LocalControl:
         commands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "ping": lambda ask: "pong",
             "seal": lambda ask: core.seal(ask["tenant"]),
+            "scrub": lambda ask: scrub_report(core.store.scrub()),
+            "tenant_delete": lambda ask: core.delete_tenant(ask["tenant"], actor=ask["actor"]),
             "retention": lambda ask: [
                 {"tenant": p.tenant, "retention": p.retention, "date": p.date, "rows": p.rows}
                 for p in core.run_retention(
@@ -65,6 +68,12 @@ class LocalControl:
         self._server.server_close()
         self._thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def scrub_report(done: Scrubbed) -> dict[str, Any]:
+    """A scrub's result as JSON."""
+    damages = [f"{tenant}: {damage.file}: {damage.reason}" for tenant, damage in done.damages]
+    return {"files": done.files, "bytes": done.bytes, "damages": damages}
 
 
 def _answer(commands: Mapping[str, Callable[[Mapping[str, Any]], Any]], line: bytes) -> bytes:

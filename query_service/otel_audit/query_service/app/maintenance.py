@@ -1,8 +1,9 @@
-"""The background duties of a running server: seal what is due, delete what expired."""
+"""The background duties of a running server: seal, merge, scrub, delete what expired."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,13 @@ _TICK_S: Final = 1.0
 # One stat a live file: 10,000 of them take about 20 ms.
 _LOOK_EVERY_S: Final = 10.0
 _RETENTION_EVERY_S: Final = 3600.0
+# A round plans over all live files, and merges only what is due: closed days once, open days by sixteens.
+_COMPACT_EVERY_S: Final = 30.0
+# So that sealing waits for one merge at most, and the other duties for a few.
+_MERGES_A_ROUND: Final = 8
+_SCRUB_EVERY_S: Final = 10.0
+# Every file is read again twice a day, evenly spread.
+_SCRUB_ROUNDS: Final = 43_200 / _SCRUB_EVERY_S
 
 
 class Maintenance:
@@ -36,18 +44,23 @@ class Maintenance:
         self._thread.join()
 
     def _run(self) -> None:
-        retention_at = look_at = time.monotonic()
+        duties: dict[str, tuple[float, Callable[[], object]]] = {
+            "sealing": (_TICK_S, self._seal),
+            "looking at files": (_LOOK_EVERY_S, self._core.store.look_at_files),
+            "looking for misplaced data": (_LOOK_EVERY_S, self._core.residence.glance),
+            "compaction": (_COMPACT_EVERY_S, self._compact),
+            "scrubbing": (_SCRUB_EVERY_S, self._scrub),
+            "retention": (_RETENTION_EVERY_S, self._retention),
+        }
+        due_at = dict.fromkeys(duties, time.monotonic())
         while not self._stop.wait(_TICK_S):
-            self._try("sealing", self._seal)
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + _LOOK_EVERY_S
-                self._try("looking at files", self._core.store.look_at_files)
-            if time.monotonic() >= retention_at:
-                retention_at = time.monotonic() + _RETENTION_EVERY_S
-                self._try("retention", self._retention)
+            for what, (every_s, duty) in duties.items():
+                if time.monotonic() >= due_at[what] and not self._stop.is_set():
+                    self._try(what, duty)
+                    due_at[what] = time.monotonic() + every_s
 
     @staticmethod
-    def _try(what: str, duty: Callable[[], None]) -> None:
+    def _try(what: str, duty: Callable[[], object]) -> None:
         try:
             duty()
         except Exception:
@@ -60,6 +73,14 @@ class Maintenance:
                 rows >= settings.seal_rows or size >= settings.seal_bytes or age_s >= settings.seal_interval_s
             )
         )
+
+    def _compact(self) -> None:
+        self._core.store.compact(merges_max=_MERGES_A_ROUND)
+        self._core.store.tidy()
+
+    def _scrub(self) -> None:
+        store = self._core.store
+        store.scrub(files_max=math.ceil(store.live_files / _SCRUB_ROUNDS))
 
     def _retention(self) -> None:
         self._core.run_retention(datetime.now(UTC), dry_run=False, actor="system:retention")

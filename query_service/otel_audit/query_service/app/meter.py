@@ -13,7 +13,7 @@ Observer = Callable[[Mapping[str, pa.RecordBatch]], None]
 
 
 def stored_meter(metrics: Metrics, transport: str) -> Observer:
-    """What an Ingest calls with the rows it has made durable. transport: grpc, http or own."""
+    """What an Ingest calls with the rows it has made durable. transport: grpc, http or handover."""
     rows = metrics.ingest_rows.labels(transport)
 
     def observe(stored: Mapping[str, pa.RecordBatch]) -> None:

@@ -23,7 +23,7 @@ def build_services(core: Core, metrics: Metrics) -> Services:
     settings, store, db = core.settings, core.store, core.db
     metrics.hot_rows.set_function(lambda: store.hot_rows)
     metrics.sealed_files.set_function(lambda: store.live_files)
-    metrics.degraded.set_function(lambda: len(store.damages))
+    metrics.degraded.set_function(lambda: len(_readiness(core).degraded))
     engine = Engine(memory_limit=f"{settings.memory_limit_mb}MB", threads=settings.threads)
     exports = Exports(db)
     exports.fail_unfinished()
@@ -36,13 +36,19 @@ def build_services(core: Core, metrics: Metrics) -> Services:
         tickets=TicketService(db),
         sessions=SessionService(db),
         tenants=core.tenants,
+        holds=core.holds,
         self_audit=core.self_audit,
         export_limiter=ExportLimiter(exports),
         metrics=metrics,
         health=lambda: _readiness(core),
+        residency=core.residence.look,
     )
 
 
 def _readiness(core: Core) -> Readiness:
-    failure = core.store.failure
-    return Readiness(ready=failure is None, degraded=tuple(core.store.damages))
+    degraded = list(core.store.damages)
+    if core.residence.problems:
+        # Probes ask without a credential: which organizations is told to an operator.
+        count = len(core.residence.problems)
+        degraded.append(f"{count} findings about where organizations' data is; see 'otel-audit doctor'")
+    return Readiness(ready=core.store.failure is None, degraded=tuple(degraded))

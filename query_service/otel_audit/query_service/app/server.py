@@ -8,12 +8,14 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from otel_audit.exporter.receiver.admission import Admission
 from otel_audit.exporter.receiver.grpc import start_grpc
 from otel_audit.exporter.receiver.http import otlp_http_app
+from otel_audit.exporter.store.handover import Handover
+from otel_audit.exporter.store.intake import Intake
 
 from ..metrics import Metrics, metrics_app
 from ..services import Services
@@ -74,7 +76,9 @@ async def serve(settings: Settings, *, lock_timeout_s: float, ready: Callable[[A
         stack.callback(maintenance.stop)
         control = LocalControl(core)
         stack.callback(control.stop)
-        _announce(core, control, addresses)
+        handover = Handover(Intake(core.store, stored_meter(metrics, "handover")), core.tenants.exists)
+        stack.callback(handover.stop)
+        _announce(core, {"control": str(control.path), "handover": str(handover.path)}, addresses)
         stack.callback((core.root.run / "serve.json").unlink, missing_ok=True)
         await _run(servers, sockets, stop, lambda: ready(addresses), services)
 
@@ -105,10 +109,14 @@ async def _run(
         await asyncio.gather(*tasks)
 
 
-def _announce(core: Core, control: LocalControl, addresses: Addresses) -> None:
+def _announce(core: Core, local: Mapping[str, str], addresses: Addresses) -> None:
     """Tell commands on this machine where the server is."""
     path = core.root.run / "serve.json"
     temporary = path.with_suffix(".tmp")
-    about = {"public_url": core.settings.public_url, "control": str(control.path)}
-    temporary.write_text(json.dumps({**addresses, **about}))
+    settings = core.settings
+    about = {
+        "public_url": settings.public_url,
+        "hold_release_delay_s": settings.hold_release_delay_s,
+    }
+    temporary.write_text(json.dumps({**addresses, **about, **local}))
     temporary.rename(path)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ..settings import SETTINGS, Settings
+from ..settings import SETTINGS
 from .context import CliContext, pass_cli, print_json, print_table
-
-_file = click.option(
-    "--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="The TOML file."
-)
 
 
 @click.group()
@@ -20,20 +14,18 @@ def config() -> None:
 
 
 @config.command()
-@_file
 @pass_cli
-def check(cli: CliContext, path: Path | None) -> None:
+def check(cli: CliContext) -> None:
     """Read file and environment; exits 1 naming the setting that cannot be used."""
-    Settings.load(cli.data_dir, config=path)
+    cli.settings()
     click.echo("ok")
 
 
 @config.command()
-@_file
 @pass_cli
-def show(cli: CliContext, path: Path | None) -> None:
+def show(cli: CliContext) -> None:
     """Print the settings in force, as JSON."""
-    print_json(Settings.load(cli.data_dir, config=path).show())
+    print_json(cli.settings().show())
 
 
 @config.command(name="list")

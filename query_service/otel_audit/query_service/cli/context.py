@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +14,17 @@ from typing import Any, Final, TypeVar
 import click
 
 from otel_audit.exporter.store.backup_list import refuse_copies
+from otel_audit.exporter.store.claim import check_region
+from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
 
 from ..control.database import FILE_NAME, ControlDatabase
+from ..settings import ConfigError, Settings
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
 DATA_DIR_ENVIRONMENT: Final = "OTEL_AUDIT_DATA_DIR"
+CONFIG_ENVIRONMENT: Final = "OTEL_AUDIT_CONFIG"
+CONFIG_NAME: Final = "config.toml"
+"""Read from the data directory when no other file is named."""
 
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -32,12 +39,37 @@ class CliContext:
     """Given to every command as `click.Context.obj`."""
 
     data_dir: Path
+    config: Path | None = None
+
+    def settings(self, **flags: Any) -> Settings:
+        """What the server of this data directory runs with. flags: as Settings.load. Raises ConfigError."""
+        path = self.config or self.data_dir / CONFIG_NAME
+        used = path if self.config is not None or path.exists() else None
+        return Settings.load(self.data_dir, config=used, flags=flags)
+
+    def region_roots(self) -> dict[str, RegionRoot]:
+        """Every region's root. Raises ConfigError, WrongRegion."""
+        roots = {region: RegionRoot(path) for region, path in self.settings().region_roots.items()}
+        for region, root in roots.items():
+            check_region(root, region)
+        return roots
+
+    def region_root(self, region: str) -> RegionRoot:
+        """The root of a region. Raises ConfigError when it is not configured, WrongRegion."""
+        root = self.region_roots().get(region)
+        if root is None:
+            raise ConfigError(
+                f"region {region} is not configured",
+                hint=f"name the server's configuration with --config or {CONFIG_ENVIRONMENT}",
+            )
+        return root
 
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:
         """The control database, closed afterwards. Raises as ControlDatabase.open does, BackupError."""
         refuse_copies(self.data_dir)  # even a reading is recorded, and would change a backup
-        database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create)
+        region = self.settings().default_region if create else DEFAULT_REGION
+        database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create, operator_region=region)
         try:
             yield database
         finally:
@@ -73,6 +105,19 @@ def data_dir_option(command: C) -> C:
     )(command)
 
 
+def config_option(command: C) -> C:
+    """Lets a command take --config: it must know the regions that the server was started with."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=CONFIG_ENVIRONMENT,
+        show_envvar=True,
+        expose_value=False,
+        callback=_use_config,
+        help="Settings, a TOML file.  [DATA_DIR/config.toml if there]",
+    )(command)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -96,4 +141,9 @@ def visible(text: str) -> str:
 
 def _use_data_dir(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
     if value is not None:
-        ctx.obj = CliContext(value)
+        ctx.obj = dataclasses.replace(ctx.obj, data_dir=value) if ctx.obj else CliContext(value)
+
+
+def _use_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.obj = dataclasses.replace(ctx.obj, config=value)

@@ -49,7 +49,7 @@ def data_dir_of(ctx: click.Context) -> Path:
     """The data directory named before or after the command, else the demonstration's own."""
     cli, root = ctx.ensure_object(CliContext), ctx.find_root()
     named_before = root.get_parameter_source("data_dir") is not click.core.ParameterSource.DEFAULT
-    return cli.data_dir if named_before or cli is not root.obj else cli.data_dir / FOLDER
+    return cli.data_dir if named_before or cli.data_dir is not root.obj.data_dir else cli.data_dir / FOLDER
 
 
 def _say(sentence: str) -> None:

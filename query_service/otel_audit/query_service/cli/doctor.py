@@ -15,11 +15,13 @@ from otel_audit.exporter.store.blobs import LocalBlobs
 from otel_audit.exporter.store.errors import StoreError
 from otel_audit.exporter.store.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.residency import survey
 from otel_audit.instrumentation.errors import AuditError
 
+from ..app.core import refuse_lost_regions
 from ..app.local_control import ask_server
+from ..control.deletions import Deletions
 from ..control.tenants import Tenants
-from ..settings import Settings
 from .context import CliContext, pass_cli
 
 
@@ -39,14 +41,13 @@ def server_checks(cli: CliContext) -> Iterator[Check]:
         return
     yield _settings(cli)
     yield Check("data", os.access(root.path, os.W_OK), f"{root.path}", "make it writable for this user")
-    yield from _keys(root.keys)
-    yield from _tenants(cli, root)
+    yield from _regions(cli)
     yield _server(root)
 
 
 def _settings(cli: CliContext) -> Check:
     try:
-        Settings.load(cli.data_dir)
+        cli.settings()
     except AuditError as error:
         return Check("config", False, error.message, error.hint)
     return Check("config", True, "settings of this environment can be used")
@@ -60,23 +61,45 @@ def _keys(folder: Path) -> Iterator[Check]:
     yield Check("keys", not open_, message, f"chmod 600 {open_[0]}" if open_ else "")
 
 
-def _tenants(cli: CliContext, root: RegionRoot) -> Iterator[Check]:
+def _regions(cli: CliContext) -> Iterator[Check]:
     try:
+        roots = cli.region_roots()
         with cli.control() as database:
-            known = {tenant.id for tenant in Tenants(database).list()}
+            tenants = Tenants(database)
+            refuse_lost_regions(tenants, cli.settings())
+            pins = {tenant.id: tenant.region for tenant in tenants.list()}
+            leaving = Deletions(database).unfinished()
     except AuditError as error:
-        yield Check("tenants", False, error.message, error.hint)
+        yield Check("regions", False, error.message, error.hint)
         return
+    for region, root in roots.items():
+        yield from _keys(root.keys)
+        yield from _manifests(root)
+        writable = os.access(root.path, os.W_OK) or not root.path.exists()
+        yield Check("region", writable, f"{region} at {root.path}", "make it writable for this user")
+    for item in leaving:
+        again = f"otel-audit tenant delete {item.tenant} --yes {item.tenant}"
+        yield Check("deletion", False, f"the deletion of {item.tenant} has not ended", f"repeat it: {again}")
+    for residence in survey(roots, pins, read_logs=True):
+        hint = "keep the right one, check it with 'otel-audit verify', then delete the other by hand"
+        yield Check("tenant", not residence.elsewhere, f"{residence.tenant}: {residence.text}", hint)
+    stored = {tenant for root in roots.values() for tenant in root.tenants()}
+    yield _strangers(sorted(stored - pins.keys() - {item.tenant for item in leaving}), len(pins))
+
+
+def _manifests(root: RegionRoot) -> Iterator[Check]:
     for tenant in root.tenants():
         try:
             Manifest(root, LocalBlobs(root.path)).load(tenant)
         except StoreError as error:
             yield Check("manifest", False, error.message, error.hint)
-    strangers = sorted(set(root.tenants()) - known)
-    yield Check(
+
+
+def _strangers(strangers: list[str], known: int) -> Check:
+    return Check(
         "tenants",
         not strangers,
-        f"{len(known)} known" if not strangers else f"data without a tenant: {', '.join(strangers)}",
+        f"{known} known" if not strangers else f"data without a tenant: {', '.join(strangers)}",
         "add them: otel-audit tenant add ID",
     )
 

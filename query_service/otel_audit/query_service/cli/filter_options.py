@@ -40,11 +40,16 @@ def filter_options(command: C) -> C:
     return command
 
 
-def chosen_filters(chosen: dict[str, Any]) -> Filters:
-    """The options as filters. Raises FilterError."""
+def chosen_items(chosen: dict[str, Any]) -> list[tuple[str, str]]:
+    """The options as (name, value) pairs, unchecked, empty values too."""
     items: list[tuple[str, str]] = []
     for option, value in chosen.items():
         values = value if isinstance(value, tuple) else (value,)
         name = option.removeprefix(_PREFIX).replace(_NOT, "not.")
         items += [(name, item) for item in values if item is not None]
-    return Filters.parse(items, now=datetime.now(UTC))
+    return items
+
+
+def chosen_filters(chosen: dict[str, Any]) -> Filters:
+    """The options as filters. Raises FilterError."""
+    return Filters.parse(chosen_items(chosen), now=datetime.now(UTC))

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from otel_audit.exporter.store.keyring import Keyring
-from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
 
 from ..auth.principal import Principal
 from ..auth.request_facts import RequestFacts
 from ..control.database import ControlDatabase
-from ..control.outbox import Outbox, os_actor
+from ..control.outbox import os_actor
 from ..control.own_events import SEARCH_PURPOSE, read_event
+from ..control.reads import WaitingReads
 from ..control.tenants import Tenants
 from ..engine import Engine
 from ..filters import Filters
@@ -26,13 +26,13 @@ class LocalRead:
     """One organization's events as a command sees them."""
 
     def __init__(self, cli: CliContext, database: ControlDatabase, tenant: str) -> None:
-        """Raises NoSuchTenant, InvalidTenant."""
-        Tenants(database).show(tenant)
-        self.root = RegionRoot(cli.data_dir)
+        """Raises NoSuchTenant, InvalidTenant, ConfigError, WrongRegion."""
+        self.region = Tenants(database).show(tenant).region
+        self.root = cli.region_root(self.region)
         self.tenant = tenant
         self.source = StoreReader(self.root)
         self.engine = Engine()
-        self._outbox = Outbox(database)
+        self._reads = WaitingReads(self.root.reads)
 
     def record(self, action: str, details: Mapping[str, Any]) -> None:
         """Make durable that this OS user reads; do it before anything is shown.
@@ -43,7 +43,7 @@ class LocalRead:
         facts = RequestFacts(None, None, f"otel-audit on {socket.gethostname()}", None, None)
         key = Keyring(self.root.keys).key(self.tenant, SEARCH_PURPOSE)
         event = read_event(self.tenant, person, facts, action, details, time.time_ns(), key)
-        self._outbox.put(self.tenant, event)
+        self._reads.put(self.tenant, event)
 
 
 def filter_details(filters: Filters) -> dict[str, Any]:

@@ -16,7 +16,15 @@ import click
 
 from otel_audit.instrumentation.errors import AuditError
 
-from .context import DATA_DIR_ENVIRONMENT, DEFAULT_DATA_DIR, CliContext, data_dir_option, visible
+from ..launcher import INTERRUPTED
+from .context import (
+    DATA_DIR_ENVIRONMENT,
+    DEFAULT_DATA_DIR,
+    CliContext,
+    config_option,
+    data_dir_option,
+    visible,
+)
 
 PROGRAM: Final = "otel-audit"
 
@@ -25,16 +33,19 @@ _HERE: Final = "otel_audit.query_service.cli"
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": (f"{_HERE}.serve:serve", "Run receiver, store, API and console."),
     "demo": (f"{_HERE}.demo:demo", "Run everything with a small audited app and traffic."),
-    "tenant": (f"{_HERE}.tenant:tenant", "Add, change and list organizations."),
+    "tenant": (f"{_HERE}.tenant:tenant", "Add, change, list, hand over and delete organizations."),
     "key": (f"{_HERE}.key:key", "Make, rotate and revoke ingest keys."),
     "token": (f"{_HERE}.token:token", "Make and revoke bearer tokens and login links."),
     "search": (f"{_HERE}.search:search", "Find events of an organization."),
     "tail": (f"{_HERE}.tail:tail", "Watch events of an organization arrive."),
     "export": (f"{_HERE}.export:export", "Write events to a CSV, NDJSON or Parquet file."),
+    "import": (f"{_HERE}.import_files:import_files", "Store events of OTLP JSON or NDJSON files."),
     "sql": (f"{_HERE}.sql:sql", "Run SQL over the events of an organization."),
     "files": (f"{_HERE}.files:files", "List the Parquet files for other engines."),
     "retention": (f"{_HERE}.retention:retention", "Delete what is older than its retention."),
+    "hold": (f"{_HERE}.hold:hold", "Keep events whatever their retention, and let go again."),
     "verify": (f"{_HERE}.verify:verify", "Check every file against the manifest and its chain."),
+    "scrub": (f"{_HERE}.scrub:scrub", "Read every file again and set damaged ones aside."),
     "checkpoint": (f"{_HERE}.checkpoint:checkpoint", "Write down where the chain ends, to keep elsewhere."),
     "backup": (f"{_HERE}.backup:backup", "Copy everything, beside a running server or without one."),
     "restore": (f"{_HERE}.restore:restore", "Make a data directory from a backup."),
@@ -58,7 +69,7 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = entry[0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
-        _accept_data_dir(command)
+        _accept_everywhere(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,7 +95,7 @@ def cli(ctx: click.Context, data_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 failed, 2 wrongly used."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrongly used, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -101,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), "", status=error.exit_code)
     except click.Abort:
-        return _fail("interrupted", "")
+        return INTERRUPTED
     except OSError as error:
         if error.errno == errno.EPIPE:
             # Whoever read our output has gone; Python would complain again when it flushes at exit.
@@ -122,10 +133,11 @@ def _is_there(where: str) -> bool:
     return importlib.util.find_spec(where.partition(":")[0]) is not None
 
 
-def _accept_data_dir(command: click.Command) -> None:
-    """Every command takes --data-dir, so it is added here to those that do not have it of their own."""
-    if not any("--data-dir" in parameter.opts for parameter in command.params):
-        data_dir_option(command)
+def _accept_everywhere(command: click.Command) -> None:
+    """Every command takes --data-dir and --config, so they are added to those without one of their own."""
+    for name, option in (("--data-dir", data_dir_option), ("--config", config_option)):
+        if not any(name in parameter.opts for parameter in command.params):
+            option(command)
     if isinstance(command, click.Group):
         for member in command.commands.values():
-            _accept_data_dir(member)
+            _accept_everywhere(member)

@@ -11,7 +11,6 @@ from ..app.core import Core
 from ..app.local_control import ask_server
 from ..control.outbox import os_actor
 from ..filters import parse_time
-from ..settings import Settings
 from .context import CliContext, json_option, pass_cli, print_json, print_table
 
 
@@ -42,7 +41,7 @@ def run(cli: CliContext, now: datetime | None, dry_run: bool, as_json: bool) -> 
     moment, actor = now or datetime.now(UTC), os_actor().user_id
     gone = ask_server(cli.data_dir, "retention", now=moment.isoformat(), dry_run=dry_run, actor=actor)
     if gone is None:
-        core = Core(Settings.load(cli.data_dir))
+        core = Core(cli.settings())
         try:
             due = core.run_retention(moment, dry_run=dry_run, actor=actor)
         finally:

@@ -6,17 +6,14 @@ import asyncio
 import json
 import logging
 import sys
-from pathlib import Path
 
 import click
 import uvloop
 
-from ..settings import Settings
 from .context import CliContext, Duration, pass_cli
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings, a TOML file.")
 @click.option("--otlp-grpc", metavar="HOST:PORT", help="Where OTLP/gRPC is taken.  [127.0.0.1:4317]")
 @click.option("--otlp-http", metavar="HOST:PORT", help="Where OTLP/HTTP is taken.  [127.0.0.1:4318]")
 @click.option("--http", metavar="HOST:PORT", help="Where API and console are served.  [127.0.0.1:8080]")
@@ -31,7 +28,6 @@ from .context import CliContext, Duration, pass_cli
 @pass_cli
 def serve(
     cli: CliContext,
-    config: Path | None,
     otlp_grpc: str | None,
     otlp_http: str | None,
     http: str | None,
@@ -54,7 +50,7 @@ def serve(
         "http.bind": http,
         "metrics.bind": metrics,
     }
-    settings = Settings.load(cli.data_dir, config=config, flags=flags)
+    settings = cli.settings(**flags)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings, lock_timeout_s=lock_timeout, ready=_print_ready))
 

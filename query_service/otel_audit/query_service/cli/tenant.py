@@ -8,7 +8,8 @@ import click
 
 from ..control.outbox import utc_text
 from ..control.retention import parse_retention
-from ..control.tenants import Tenant, Tenants
+from ..control.tenants import InvalidTenant, Tenant, Tenants
+from . import tenant_data
 from .context import CliContext, json_option, pass_cli, print_json, print_table
 
 _retention = click.option("--retention", metavar="standard=6mo,rag=3mo", help="How long events are kept.")
@@ -18,13 +19,18 @@ _alias = click.option("--alias", "aliases", multiple=True, help="Another name it
 
 @click.group()
 def tenant() -> None:
-    """Add, change and list organizations."""
+    """Add, change, list, hand over and delete organizations."""
+
+
+tenant.add_command(tenant_data.export)
+tenant.add_command(tenant_data.delete)
+tenant.add_command(tenant_data.move)
 
 
 @tenant.command()
 @click.argument("id")
 @_alias
-@click.option("--region", default="default", show_default=True, help="Where its data stays.")
+@click.option("--region", help="Where its data stays, for good.  [the configuration's default]")
 @_retention
 @_export_rate
 @json_option
@@ -33,15 +39,17 @@ def add(
     cli: CliContext,
     id: str,  # noqa: A002
     aliases: tuple[str, ...],
-    region: str,
+    region: str | None,
     retention: str | None,
     export_rate: str | None,
     as_json: bool,
 ) -> None:
     """Add the organization ID (a-z, 0-9, _ and -, a letter first)."""
     months = parse_retention(retention) if retention is not None else None
+    settings = cli.settings()
     with cli.control(create=True) as database:
-        _show(Tenants(database).add(id, aliases, region, months, export_rate or "10/h"), as_json)
+        tenants = Tenants(database, regions=settings.region_roots, default_region=settings.default_region)
+        _show(tenants.add(id, aliases, region, months, export_rate or "10/h"), as_json)
 
 
 @tenant.command(name="set")
@@ -50,6 +58,7 @@ def add(
 @click.option("--remove-alias", "gone", multiple=True, help="A name that no longer counts; repeatable.")
 @_retention
 @_export_rate
+@click.option("--region", hidden=True)
 @click.option("--reason", help="Why events are kept for a shorter time.")
 @click.option("--now", "at_once", is_flag=True, help="Shorten now, not after 7 days.")
 @json_option
@@ -61,11 +70,17 @@ def set_(
     gone: tuple[str, ...],
     retention: str | None,
     export_rate: str | None,
+    region: str | None,
     reason: str | None,
     at_once: bool,
     as_json: bool,
 ) -> None:
     """Change the organization ID; what is not given stays."""
+    if region is not None:
+        raise InvalidTenant(
+            "an organization stays in the region it was added to",
+            hint=f"with the service stopped, 'otel-audit tenant move {id} --region {region}' moves its data",
+        )
     if not (aliases or gone or retention or export_rate):
         raise click.UsageError("nothing to change was given")
     months = parse_retention(retention) if retention is not None else None

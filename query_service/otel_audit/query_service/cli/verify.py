@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
-from otel_audit.exporter.store.backup_list import refuse_unfinished
+from otel_audit.exporter.store.backup_list import refuse_copies
 from otel_audit.exporter.store.checkpoint import deviations, read_checkpoint
 from otel_audit.exporter.store.errors import ManifestBroken
-from otel_audit.exporter.store.partition import RegionRoot, check_tenant
+from otel_audit.exporter.store.partition import DEFAULT_REGION, check_tenant
+from otel_audit.exporter.store.residency import Residence, survey
 from otel_audit.exporter.store.verify import verify_tenant
 
+from ..control.database import FILE_NAME
+from ..control.tenants import Tenants
 from .context import CliContext, json_option, pass_cli, print_json
 
 
@@ -32,21 +36,31 @@ from .context import CliContext, json_option, pass_cli, print_json
 def verify(
     cli: CliContext, ctx: click.Context, tenant: str | None, checkpoint_path: Path | None, as_json: bool
 ) -> None:
-    """Re-read everything: each live file's SHA-256 and the chain of the manifest. Exits 1 on any problem."""
-    refuse_unfinished(cli.data_dir)
-    root = RegionRoot(cli.data_dir)
+    """Re-read everything: each live file's SHA-256, the chain of the manifest, and where the bytes are.
+
+    Every region's root and write-ahead log is searched for traces of organizations of other regions.
+    Exits 1 on any problem. In a folder that `tenant export` made, the copy is checked alike.
+    """
+    refuse_copies(cli.data_dir)
     checkpoint = read_checkpoint(checkpoint_path) if checkpoint_path else None
     if checkpoint is not None and checkpoint.tenant != (tenant := tenant or checkpoint.tenant):
         raise click.UsageError(f"{checkpoint_path} is a checkpoint of {checkpoint.tenant}, not of {tenant}")
-    tenants = [check_tenant(tenant)] if tenant else root.tenants()
-    results = [verify_tenant(root, name) for name in tenants]
+    roots, pins = cli.region_roots(), _pins(cli)
+    held = {name: root for root in roots.values() for name in root.tenants()}
+    tenants = [check_tenant(tenant)] if tenant else sorted({*held, *pins})
+    homes = {name: roots.get(pins.get(name, ""), held.get(name, roots[DEFAULT_REGION])) for name in tenants}
+    results = [verify_tenant(homes[name], name) for name in tenants]
+    mine = {name: region for name, region in pins.items() if name in tenants}
+    residences = {found.tenant: found for found in survey(roots, mine, read_logs=True)}
+    for result in results:
+        result.problems += residences[result.tenant].problems if result.tenant in residences else ()
     deviating: list[str] = []
     if checkpoint is not None:
         with contextlib.suppress(ManifestBroken):  # among the problems already
-            deviating = deviations(root, checkpoint)
+            deviating = deviations(homes[checkpoint.tenant], checkpoint)
             results[0].problems += deviating
     if as_json:
-        print_json([dataclasses.asdict(result) for result in results])
+        print_json([dataclasses.asdict(result) | _residence(residences, result.tenant) for result in results])
     else:
         for result in results:
             state = "ok" if not result.problems else f"{len(result.problems)} problems"
@@ -56,6 +70,8 @@ def verify(
             )
             for writer, head in result.heads.items():
                 click.echo(f"  head of {writer}: {head}")
+            if result.tenant in residences:
+                click.echo(f"  {residences[result.tenant].text}")
     if not results:
         click.echo("nothing is stored yet")
     if checkpoint is not None and not results[0].problems and not as_json:
@@ -69,3 +85,16 @@ def verify(
             hint = "leave this disk as it is, and compare it with a backup from before the checkpoint"
         click.echo(f"hint: {hint}", err=True)
         ctx.exit(1)
+
+
+def _pins(cli: CliContext) -> dict[str, str]:
+    """Organization → region; empty in a folder without a control database, such as an exported copy."""
+    if not (cli.data_dir / FILE_NAME).exists():
+        return {}
+    with cli.control() as database:
+        return {tenant.id: tenant.region for tenant in Tenants(database).list()}
+
+
+def _residence(residences: dict[str, Residence], tenant: str) -> dict[str, Any]:
+    found = residences.get(tenant)
+    return {"residence": dataclasses.asdict(found) if found else None}

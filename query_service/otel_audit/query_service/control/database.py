@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from otel_audit.exporter.store.partition import DEFAULT_REGION
 from otel_audit.instrumentation.errors import AuditError
 
 from .tables import METADATA, SCHEMA, SCHEMA_VERSION, TENANTS
@@ -54,9 +55,12 @@ class ControlDatabase:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = True) -> ControlDatabase:
+    def open(
+        cls, path: Path, *, create: bool = True, operator_region: str = DEFAULT_REGION
+    ) -> ControlDatabase:
         """Open the file, making it (mode 0600) and its tables when `create` says so.
 
+        operator_region: where a new database pins the operator's own tenant.
         Raises ControlMissing (no file and not create), ControlTooNew, ControlUnavailable.
         """
         if not path.exists():
@@ -76,7 +80,7 @@ class ControlDatabase:
         event.listen(engine, "begin", _on_begin)
         database = cls(engine, path)
         try:
-            database._prepare()
+            database._prepare(operator_region)
         except BaseException:
             engine.dispose()
             raise
@@ -127,7 +131,7 @@ class ControlDatabase:
         except SQLAlchemyError as error:
             raise _unavailable(self.path, error) from error
 
-    def _prepare(self) -> None:
+    def _prepare(self, operator_region: str) -> None:
         with self.read() as connection:
             found = _version(connection)
         if found is None:
@@ -136,8 +140,11 @@ class ControlDatabase:
                 # Another process may have made the tables while this one waited for the lock.
                 found = _version(connection)
                 if found is None:
-                    _make_tables(connection)
+                    _make_tables(connection, operator_region)
                     found = SCHEMA_VERSION
+        if found < SCHEMA_VERSION:
+            with self.write() as connection:
+                found = _upgrade(connection)
         if found > SCHEMA_VERSION:
             raise ControlTooNew(
                 f"{self.path} has schema {found}, this otel-audit reads up to {SCHEMA_VERSION}",
@@ -161,19 +168,31 @@ def _make_file(path: Path) -> None:
         ) from error
 
 
-def _make_tables(connection: Connection) -> None:
+def _make_tables(connection: Connection, operator_region: str) -> None:
     METADATA.create_all(connection)
     connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
     connection.execute(
         insert(TENANTS).values(
             id=OPERATOR,
-            region="default",
+            region=operator_region,
             retention='{"rag":3,"standard":6}',
             retention_pending="{}",
             export_rate="10/h",
             created_at=time.time(),
         )
     )
+
+
+def _upgrade(connection: Connection) -> int:
+    """Bring an older database up to date; its version afterwards."""
+    # Another process, maybe of a newer release, may have done so while this one waited for the lock.
+    found = _version(connection)
+    if found is not None and found >= SCHEMA_VERSION:
+        return found
+    # Every version so far only added tables.
+    METADATA.create_all(connection)
+    connection.execute(update(SCHEMA).values(version=SCHEMA_VERSION))
+    return SCHEMA_VERSION
 
 
 def _version(connection: Connection) -> int | None:

@@ -19,7 +19,7 @@ from otel_audit.instrumentation.errors import AuditError
 from .database import OPERATOR, ControlDatabase
 from .outbox import SERVICE, Actor, Change, os_actor, put_change, utc_text
 from .recent import Recent
-from .tables import INGEST_KEY_TENANTS, INGEST_KEYS, TENANTS
+from .tables import INGEST_KEY_TENANTS, INGEST_KEYS, TENANT_DELETIONS, TENANTS
 from .tenants import NoSuchTenant, Tenants
 
 _ID_ALPHABET: Final = string.digits + string.ascii_lowercase
@@ -271,7 +271,9 @@ def _check_tenants(connection: Connection, ids: Sequence[str]) -> None:
             raise InvalidKey(
                 "no key may write the operator's own trail", hint="name the organization that sends events"
             )
-        if connection.execute(select(TENANTS.c.id).where(TENANTS.c.id == tenant)).first() is None:
+        deleted = select(TENANT_DELETIONS.c.tenant)
+        wanted = select(TENANTS.c.id).where(TENANTS.c.id == tenant, TENANTS.c.id.not_in(deleted))
+        if connection.execute(wanted).first() is None:
             raise NoSuchTenant(
                 f"there is no organization {tenant!r}", hint=f"'otel-audit tenant add {tenant}' adds it"
             )

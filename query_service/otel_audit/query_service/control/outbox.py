@@ -6,18 +6,21 @@ import json
 import os
 import pwd
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select
 
 from otel_audit.instrumentation.event import AuditEvent
-from otel_audit.instrumentation.ids import uuid7
+from otel_audit.instrumentation.ids import canonical_uuid, uuid7
 from otel_audit.instrumentation.vocabulary import default_severity
 
 from .database import OPERATOR, ControlDatabase, ControlUnavailable
 from .tables import OUTBOX
+
+if TYPE_CHECKING:
+    from ..auth.request_facts import RequestFacts
 
 # Only administrators' changes come here, so more than this means that nothing has drained it for years;
 # a change that could not be recorded is refused instead.
@@ -79,6 +82,32 @@ def put_change(
         put_event(connection, tenant, _event_of(change, actor, now, request_id))
 
 
+def put_own_change(
+    connection: Connection,
+    organization: str,
+    change: Change,
+    *,
+    actor: Actor,
+    now: float,
+    facts: RequestFacts | None = None,
+) -> None:
+    """Record a change that is the organization's own affair: nobody else gets a copy.
+
+    facts: of the HTTP request that asked for it. Otherwise as `put_change`.
+    """
+    request_id = canonical_uuid(facts.request_id) if facts else None
+    event = _event_of(change, actor, now, request_id or uuid7())
+    if facts is not None:
+        event = replace(
+            event,
+            client_address=facts.client_address,
+            user_agent=facts.user_agent,
+            http_method=facts.method,
+            http_route=facts.route,
+        )
+    put_event(connection, organization, event)
+
+
 def put_event(connection: Connection, tenant: str, event: AuditEvent) -> None:
     """Add one event to the transaction of `connection`. Raises ControlUnavailable when too many wait."""
     waiting = connection.execute(select(func.max(OUTBOX.c.seq) - func.min(OUTBOX.c.seq))).scalar()
@@ -108,10 +137,10 @@ class Outbox:
             rows = connection.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(rows_max)).all()
         return [Waiting(row.seq, row.tenant, event_from_json(row.event)) for row in rows]
 
-    def done(self, seqs: Iterable[int]) -> None:
+    def done(self, rows: Iterable[Waiting]) -> None:
         """Remove events that are durable in the store. Raises ControlUnavailable."""
         with self._database.write() as connection:
-            connection.execute(delete(OUTBOX).where(OUTBOX.c.seq.in_(list(seqs))))
+            connection.execute(delete(OUTBOX).where(OUTBOX.c.seq.in_([row.seq for row in rows])))
 
 
 def utc_text(seconds: float | None) -> str | None:

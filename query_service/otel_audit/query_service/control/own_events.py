@@ -28,7 +28,10 @@ _READS: Final[Mapping[str, tuple[str, str, str]]] = {
     "read": ("data_access", "read", "viewed an audit event"),
     "export": ("system", "export", "exported from the audit trail"),
     "stream": ("system", "stream", "watched the audit trail live"),
+    "holds": ("data_access", "read", "viewed the legal holds"),
 }
+# A stream goes on after its handshake, and is told before it.
+_ANSWERED: Final = frozenset({"search", "read", "export"})
 
 
 def read_event(
@@ -40,19 +43,23 @@ def read_event(
     now_ns: int,
     key: bytes = b"",
 ) -> AuditEvent:
-    """The event of a read. action: `search`, `read`, `export` or `stream`; details become attributes.
+    """The event of a read. action: `search`, `read`, `export`, `stream`, `holds`; details become attributes.
 
     A detail `event_id` is the target, otherwise it is the organization's trail. key: the organization's, for
     what was searched as free text: people paste passwords there, so only a keyed hash of it is kept.
     """
     category, name, did = _READS[action]
     event_id = details.get("event_id")
+    answered = 404 if details.get("found") is False else 200
     target = ("audit_trail", org) if event_id is None else ("audit_event", str(event_id))
+    if action == "holds":
+        target = ("hold", org)
     return _event(
         facts,
         time_unix_nano=now_ns,
         category=category,
         action=name,
+        http_status=answered if action in _ANSWERED and facts.method is not None else None,
         message=f"{principal.user} {did}",
         target_type=target[0],
         target_id=target[1],

@@ -19,8 +19,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
-"""Raised by one with every change of a table; an older binary refuses a newer database."""
+SCHEMA_VERSION: Final = 2
+"""Raised by one with every change of a table; an older binary refuses a newer database.
+
+2 added `holds` and `tenant_deletions`.
+"""
 
 METADATA: Final = MetaData()
 
@@ -37,6 +40,18 @@ TENANTS: Final = Table(
     Column("retention_pending", Text, nullable=False),
     Column("export_rate", String(16), nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+TENANT_DELETIONS: Final = Table(
+    "tenant_deletions",
+    METADATA,
+    # Kept for ever, as the row in `tenants` is: an id is never used twice, and a forwarder's key that
+    # named this tenant keeps being one of several tenants.
+    Column("tenant", ForeignKey("tenants.id"), primary_key=True),
+    Column("actor", String(256), nullable=False),
+    Column("began_at", Float, nullable=False),
+    # Null while something of it is still on disk.
+    Column("ended_at", Float),
 )
 
 ALIASES: Final = Table(
@@ -135,4 +150,23 @@ EXPORTS: Final = Table(
     # Null while it runs, then done, failed or cancelled.
     Column("outcome", String(16)),
     Index("exports_of_org", "org", "started_at"),
+)
+
+HOLDS: Final = Table(
+    "holds",
+    METADATA,
+    # Not a foreign key: nothing that removes an organization may take a hold along.
+    Column("tenant", String(63), primary_key=True),
+    # Rows stay after a release, so a name means one hold for ever.
+    Column("name", String(63), primary_key=True),
+    Column("reason", Text, nullable=False),
+    # JSON list of [filter, value], canonical (HoldScope).
+    Column("filters", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String(254), nullable=False),
+    # All four null until it is released; it holds until effective_at.
+    Column("released_at", Float),
+    Column("effective_at", Float),
+    Column("released_by", String(254)),
+    Column("release_reason", Text),
 )

@@ -11,26 +11,31 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from otel_audit.exporter.store.partition import DEFAULT_REGION
 from otel_audit.instrumentation.errors import AuditError
 
 from .database import OPERATOR, ControlDatabase
 from .outbox import Actor, Change, os_actor, put_change, utc_text
 from .recent import Recent
 from .retention import DEFAULT, Pending, Retention, retention_from_json, retention_to_json
-from .tables import ALIASES, TENANTS
+from .tables import ALIASES, TENANT_DELETIONS, TENANTS
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Ids become folder names and nothing else ever reaches a path; match with fullmatch."""
 
-_REGION: Final = TENANT_ID
 _EXPORT_RATE: Final = re.compile(r"[1-9][0-9]{0,5}/[mhd]")
 _ALIAS_LENGTH_MAX: Final = 256
 # Ten times what one region root is built for; a forwarder that may create tenants stops here.
 TENANTS_MAX: Final = 100_000
 
 
+_NOT_DELETED: Final = TENANTS.c.id.not_in(select(TENANT_DELETIONS.c.tenant))
+
+
 class InvalidTenant(AuditError):
     """A tenant setting that cannot be used."""
+
+    exit_status = 2  # on the command line it is wrong use, not a failure
 
 
 class TenantExists(AuditError):
@@ -55,30 +60,41 @@ class Tenant:
 
 
 class Tenants:
-    """The organizations of a region root. Every change is recorded in the same transaction."""
+    """The organizations of a data directory. Every change is recorded in the same transaction."""
 
-    def __init__(self, database: ControlDatabase, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: ControlDatabase,
+        *,
+        now: Callable[[], float] = time.time,
+        regions: Iterable[str] = (DEFAULT_REGION,),
+        default_region: str = DEFAULT_REGION,
+    ) -> None:
+        """regions: those that are configured. default_region: where who names none is pinned."""
         self._database = database
         self._now = now
-        self._exists: Recent[str, bool] = Recent(self._load_exists)
+        self._regions = tuple(regions)
+        self._default_region = default_region
+        self._found: Recent[str, str | None] = Recent(self._load_region)
 
     def add(
         self,
         id: str,  # noqa: A002
         aliases: Iterable[str] = (),
-        region: str = "default",
+        region: str | None = None,
         retention: Mapping[str, int] | None = None,
         export_rate: str = "10/h",
         *,
         actor: Actor | None = None,
     ) -> Tenant:
-        """Add an organization. retention: months per class, 6 and 3 where not given.
+        """Add an organization, pinned to a region for good.
 
+        retention: months per class, 6 and 3 where not given.
         Raises InvalidTenant, TenantExists, ControlUnavailable.
         """
         with self._database.write() as connection:
             tenant = self._add(connection, id, tuple(aliases), region, retention, export_rate, actor)
-        self._exists.clear()
+        self._found.clear()
         return tenant
 
     def ensure(self, tenant_id: str, *, actor: Actor) -> bool:
@@ -87,10 +103,11 @@ class Tenants:
             return False
         with self._database.write() as connection:
             if _find(connection, tenant_id) is None:
-                if _alias_owner(connection, tenant_id) is not None or _count(connection) >= TENANTS_MAX:
+                taken = _deletion(connection, tenant_id) or _alias_owner(connection, tenant_id)
+                if taken is not None or _count(connection) >= TENANTS_MAX:
                     return False
-                self._add(connection, tenant_id, (), "default", None, "10/h", actor)
-        self._exists.clear()
+                self._add(connection, tenant_id, (), None, None, "10/h", actor)
+        self._found.clear()
         return True
 
     def set(
@@ -150,7 +167,7 @@ class Tenants:
         """Every organization, the operator's own included, by id."""
         now = self._now()
         with self._database.read() as connection:
-            rows = connection.execute(select(TENANTS).order_by(TENANTS.c.id)).all()
+            rows = connection.execute(select(TENANTS).where(_NOT_DELETED).order_by(TENANTS.c.id)).all()
             aliases: dict[str, list[str]] = {}
             for alias, tenant in connection.execute(select(ALIASES).order_by(ALIASES.c.alias)):
                 aliases.setdefault(tenant, []).append(alias)
@@ -158,7 +175,52 @@ class Tenants:
 
     def exists(self, tenant_id: str) -> bool:
         """Whether there is such an organization; at most RECENT_S old. Raises ControlUnavailable."""
-        return TENANT_ID.fullmatch(tenant_id) is not None and self._exists.get(tenant_id)
+        return self.region_of(tenant_id) is not None
+
+    def region_of(self, tenant_id: str) -> str | None:
+        """The region an organization is pinned to, None when there is none of that id (any more).
+
+        At most RECENT_S old. Raises ControlUnavailable.
+        """
+        return self._found.get(tenant_id) if TENANT_ID.fullmatch(tenant_id) else None
+
+    def regions_in_use(self) -> Sequence[str]:
+        """Every region that an organization is pinned to. Raises ControlUnavailable."""
+        with self._database.read() as connection:
+            wanted = select(TENANTS.c.region).where(_NOT_DELETED).distinct().order_by(TENANTS.c.region)
+            return connection.execute(wanted).scalars().all()
+
+    def check_region(self, region: str) -> None:
+        """Raises InvalidTenant unless the region is configured."""
+        if region not in self._regions:
+            raise InvalidTenant(
+                f"{region[:80]!r} is no region",
+                hint=f"one of: {', '.join(self._regions)}; [regions] in the configuration names more",
+            )
+
+    def moved(self, tenant_id: str, region: str, *, actor: Actor) -> None:
+        """Pin an organization whose data has been moved already to where it is now.
+
+        Raises NoSuchTenant, InvalidTenant, ControlUnavailable.
+        """
+        self.check_region(region)
+        now = self._now()
+        with self._database.write() as connection:
+            before = self._read(connection, tenant_id, now)
+            connection.execute(update(TENANTS).where(TENANTS.c.id == tenant_id).values(region=region))
+            change = Change(
+                "system",
+                "config_change",
+                f"organization {tenant_id} moved to another region",
+                ("tenant", tenant_id, None),
+                {"region": (before.region, region)},
+            )
+            put_change(connection, [tenant_id], change, actor=actor, now=now)
+        self._found.clear()
+
+    def forget_recent(self) -> None:
+        """See changes of other rooms of this process at once."""
+        self._found.clear()
 
     def retention_of(self, tenant_id: str, now: datetime | float) -> Mapping[str, int]:
         """Months per class in force at `now`, aware or seconds UTC.
@@ -179,13 +241,15 @@ class Tenants:
         connection: Connection,
         tenant_id: str,
         aliases: Sequence[str],
-        region: str,
+        region: str | None,
         retention: Mapping[str, int] | None,
         export_rate: str,
         actor: Actor | None,
     ) -> Tenant:
         now = self._now()
-        _check_new(connection, tenant_id, region)
+        region = region or self._default_region
+        _check_new(connection, tenant_id)
+        self.check_region(region)
         months, pending = retention_to_json(Retention({**DEFAULT, **(retention or {})}, {}))
         connection.execute(
             insert(TENANTS).values(
@@ -216,9 +280,10 @@ class Tenants:
         names = select(ALIASES.c.alias).where(ALIASES.c.tenant == tenant_id).order_by(ALIASES.c.alias)
         return _tenant(row, tuple(connection.execute(names).scalars()), now)
 
-    def _load_exists(self, tenant_id: str) -> bool:
+    def _load_region(self, tenant_id: str) -> str | None:
         with self._database.read() as connection:
-            return _find(connection, tenant_id) is not None
+            row = _find(connection, tenant_id)
+        return None if row is None else str(row.region)
 
 
 def _tenant(row: Row[Any], aliases: tuple[str, ...], now: float) -> Tenant:
@@ -254,7 +319,12 @@ def _differences(before: Tenant, after: Tenant) -> dict[str, tuple[Any, Any]]:
 
 
 def _find(connection: Connection, tenant_id: str) -> Row[Any] | None:
-    return connection.execute(select(TENANTS).where(TENANTS.c.id == tenant_id)).one_or_none()
+    return connection.execute(select(TENANTS).where(TENANTS.c.id == tenant_id, _NOT_DELETED)).one_or_none()
+
+
+def _deletion(connection: Connection, tenant_id: str) -> Row[Any] | None:
+    wanted = select(TENANT_DELETIONS).where(TENANT_DELETIONS.c.tenant == tenant_id)
+    return connection.execute(wanted).one_or_none()
 
 
 def _count(connection: Connection) -> int:
@@ -265,14 +335,17 @@ def _alias_owner(connection: Connection, alias: str) -> str | None:
     return connection.execute(select(ALIASES.c.tenant).where(ALIASES.c.alias == alias)).scalar_one_or_none()
 
 
-def _check_new(connection: Connection, tenant_id: str, region: str) -> None:
+def _check_new(connection: Connection, tenant_id: str) -> None:
     if not TENANT_ID.fullmatch(tenant_id):
         raise InvalidTenant(
             f"{tenant_id[:80]!r} cannot be an organization's id",
             hint="use a-z, 0-9, _ and -, a letter first, at most 63; other names go into --alias",
         )
-    if not _REGION.fullmatch(region):
-        raise InvalidTenant(f"{region!r} cannot be a region", hint="use a-z, 0-9, _ and -, a letter first")
+    if _deletion(connection, tenant_id) is not None:
+        raise TenantExists(
+            f"there was an organization {tenant_id}, which was deleted; ids are never used twice",
+            hint=f"'otel-audit tenant add ANOTHER --alias {tenant_id}' takes what is sent under that name",
+        )
     if _find(connection, tenant_id) is not None:
         raise TenantExists(
             f"organization {tenant_id} already exists", hint="'otel-audit tenant set' changes it"
