@@ -15,10 +15,11 @@ import pytest
 
 from otel_audit.exporter.store.backup import back_up
 from otel_audit.exporter.store.backup_list import BackupList, read_list
-from otel_audit.exporter.store.errors import BackupError
+from otel_audit.exporter.store.errors import BackupError, WrongRegion
 from otel_audit.exporter.store.keyring import Keyring
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
+from otel_audit.exporter.store.regions import RegionStores
 from otel_audit.exporter.store.restore import restore
 from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.snapshot import SnapshotSource
@@ -53,12 +54,12 @@ def control_into(folder: Path) -> Path:
 
 
 def backed_up(root: RegionRoot, target: Path, **options: Any) -> BackupList:
-    return back_up(root, target, copy_control=control_into, now=NOW, **options)
+    return back_up({"default": root}, target, copy_control=control_into, now=NOW, **options)
 
 
 def restored(source: Path) -> RegionRoot:
     target = RegionRoot(source.with_name(f"{source.name}-restored"))
-    restore(source, target, before_use=lambda _: None)
+    restore(source, {"default": target}, before_use=lambda _: None)
     return target
 
 
@@ -158,7 +159,7 @@ def test_an_event_that_left_the_outbox_before_it_was_copied_is_in_the_copy_of_th
         store.append({"acme": batch(drained)})
         return control_into(folder)
 
-    back_up(root, tmp_path / "b", copy_control=copy_control, now=NOW)
+    back_up({"default": root}, tmp_path / "b", copy_control=copy_control, now=NOW)
     assert list(rows_of(StoreReader(restored(tmp_path / "b"))).values()) == [drained["event_id"]]
 
 
@@ -196,6 +197,17 @@ def test_files_that_retention_deletes_meanwhile_are_no_damage(
         ),
     )
     assert rows_of(StoreReader(restored(tmp_path / "b"))) == rows_of(store)
+
+
+def test_a_tenant_that_is_deleted_meanwhile_ends_the_backup(
+    store: Store, root: RegionRoot, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        store.append({"acme": batch(row())})
+        store.seal()
+    with pytest.raises(BackupError, match="acme was deleted") as refusal:
+        backed_up(root, tmp_path / "b", progress=at_first_file(lambda: store.remove_tenant("acme")))
+    assert refusal.value.hint == "run the backup again"
 
 
 def test_a_manifest_with_packed_entries_is_copied_whole(root: RegionRoot, tmp_path: Path) -> None:
@@ -297,7 +309,7 @@ def test_a_folder_with_anything_in_it_takes_no_backup_and_no_restore(
         backed_up(root, root.path / "b")
     backed_up(root, tmp_path / "b")
     with pytest.raises(BackupError, match="not empty"):
-        restore(tmp_path / "b", RegionRoot(tmp_path / "full"), before_use=lambda _: None)
+        restore(tmp_path / "b", {"default": RegionRoot(tmp_path / "full")}, before_use=lambda _: None)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
 
 
@@ -330,10 +342,10 @@ def test_a_restore_that_was_not_finished_is_not_opened(
     backed_up(root, tmp_path / "b")
     copy = RegionRoot(tmp_path / "copy")
     with pytest.raises(Interrupted):
-        restore(tmp_path / "b", copy, before_use=interrupt)
+        restore(tmp_path / "b", {"default": copy}, before_use=interrupt)
     for again in (
         lambda: Store(copy),
-        lambda: restore(tmp_path / "b", copy, before_use=lambda _: None),
+        lambda: restore(tmp_path / "b", {"default": copy}, before_use=lambda _: None),
     ):
         with pytest.raises(BackupError, match="not finished"):
             again()
@@ -397,3 +409,30 @@ def test_files_of_the_previous_backup_are_linked_unless_they_are_damaged(
     assert linked.pop(first.name) == 2
     assert set(linked.values()) == {1}
     assert rows_of(StoreReader(restored(tmp_path / "c"))) == rows_of(store)
+
+
+def test_every_region_is_in_a_backup_and_goes_back_to_its_own_root(tmp_path: Path) -> None:
+    roots = {"default": RegionRoot(tmp_path / "data"), "eu": RegionRoot(tmp_path / "eu")}
+    homes = {"operator": "default", "acme": "eu"}
+    stores = RegionStores(roots, homes.get)
+    stores.append({"acme": batch(row()), "operator": batch(row())})
+    stores.seal("acme")
+    stores.append({"acme": batch(row())})
+    (roots["eu"].reads).mkdir()
+    (roots["eu"].reads / "acme.1.json").write_text("{}")
+    stores.close()
+    listed = back_up(roots, tmp_path / "b", copy_control=control_into, now=NOW)
+    assert {name: tenant.region for name, tenant in listed.tenants.items()} == {"acme": "eu"}
+    with pytest.raises(BackupError, match="region eu, which is not configured"):
+        restored(tmp_path / "b")
+    copies = {"default": RegionRoot(tmp_path / "data2"), "eu": RegionRoot(tmp_path / "eu2")}
+    restore(tmp_path / "b", copies, before_use=lambda _: None)
+    for tenant, region in homes.items():
+        assert rows_of(StoreReader(copies[region]), tenant) == rows_of(StoreReader(roots[region]), tenant)
+    assert not copies["default"].tenant("acme").exists()
+    assert (copies["eu"].reads / "acme.1.json").read_text() == "{}"
+    opened = RegionStores(copies, homes.get)
+    opened.append({"acme": batch(row())})
+    opened.close()
+    with pytest.raises(WrongRegion):
+        RegionStores({"us": copies["eu"]}, homes.get)

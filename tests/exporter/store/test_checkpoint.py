@@ -147,11 +147,11 @@ def test_a_restored_backup_extends_checkpoints_from_before_it_and_not_from_after
         (folder / "control.sqlite").touch()
         return folder / "control.sqlite"
 
-    back_up(root, tmp_path / "b", copy_control=control, now=NOW)
+    back_up({"default": root}, tmp_path / "b", copy_control=control, now=NOW)
     grow(root, 1)
     after = take_checkpoint(root, "acme", NOW)
     copy = RegionRoot(tmp_path / "copy")
-    restore(tmp_path / "b", copy, before_use=lambda _: None)
+    restore(tmp_path / "b", {"default": copy}, before_use=lambda _: None)
     grow(copy, 2)  # a chain of the new writer
     assert deviations(copy, before) == []
     assert "older than the checkpoint" in deviations(copy, after)[0]

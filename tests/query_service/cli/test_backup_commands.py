@@ -120,9 +120,9 @@ def test_a_backup_is_not_read_as_if_it_were_a_data_directory(
 ) -> None:
     run(stored, "backup", "--to", str(tmp_path / "b"))
     control = (tmp_path / "b" / "control.sqlite").read_bytes()
-    assert run_here(["search", "--tenant", "acme", "--data-dir", str(tmp_path / "b")]) == 1
-    assert "is a backup" in capsys.readouterr().err
-    assert run_here(["verify", "--data-dir", str(tmp_path / "b")]) == 0
+    for command in (["search", "--tenant", "acme"], ["verify"], ["files", "--tenant", "acme", "--seal"]):
+        assert run_here([*command, "--data-dir", str(tmp_path / "b")]) == 1
+        assert "is a backup" in capsys.readouterr().err
     assert (tmp_path / "b" / "control.sqlite").read_bytes() == control
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from .errors import BackupError, NewerData
+from .partition import DEFAULT_REGION
 
 BACKUP_VERSION: Final = 1
 LIST_NAME: Final = "backup.json"
@@ -40,17 +41,21 @@ class CopiedHead(msgspec.Struct, frozen=True):
 class CopiedTenant(msgspec.Struct, frozen=True):
     """One organization's sealed rows in the backup. heads: by writer."""
 
+    region: str
     heads: dict[str, CopiedHead]
     files: int
     rows: int
 
 
 class BackupList(msgspec.Struct, frozen=True):
-    """All of a backup. damaged: live files that were damaged already and are not in it, with the reason."""
+    """All of a backup. writers: by region.
+
+    damaged: live files that were damaged already and are not in it, with the reason.
+    """
 
     version: int
     created: str
-    writer: str
+    writers: dict[str, str]
     tenants: dict[str, CopiedTenant]
     damaged: dict[str, str]
     files: list[CopiedFile]
@@ -98,6 +103,17 @@ def read_list(folder: Path) -> BackupList:
     return listed
 
 
+def region_folder(region: str) -> str:
+    """Where a region's root lies in a backup: the data directory is the backup itself."""
+    return "" if region == DEFAULT_REGION else f"regions/{region}/"
+
+
+def region_of(path: str) -> tuple[str, str]:
+    """Region of a file of a backup, and its path below that region's root."""
+    parts = path.split("/", 2)
+    return (parts[1], parts[2]) if parts[0] == "regions" and len(parts) == 3 else (DEFAULT_REGION, path)
+
+
 def is_empty(folder: Path) -> bool:
     """Whether `folder` can take a copy: it is not there, or has nothing in it."""
     return not folder.exists() or all(path.name in _NOT_CONTENT for path in folder.iterdir())
@@ -105,16 +121,11 @@ def is_empty(folder: Path) -> bool:
 
 def refuse_copies(folder: Path) -> None:
     """Raise BackupError when `folder` is a copy that nobody may write to: two roots would number alike."""
-    refuse_unfinished(folder)
-    if (folder / LIST_NAME).exists():
-        raise BackupError(
-            f"{folder} is a backup", hint=f"first: otel-audit restore --from {folder} --data-dir NEW"
-        )
-
-
-def refuse_unfinished(folder: Path) -> None:
-    """Raise BackupError when `folder` is a copy of which something may be missing."""
     if (folder / UNFINISHED_NAME).exists():
         raise BackupError(
             f"{folder} is a copy that was not finished", hint="delete it and run backup or restore again"
+        )
+    if (folder / LIST_NAME).exists():
+        raise BackupError(
+            f"{folder} is a backup", hint=f"first: otel-audit restore --from {folder} --data-dir NEW"
         )

@@ -16,9 +16,11 @@ _CREATE_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 Advance = Callable[[int], None]
 """Told of bytes as they are done."""
+Progress = Callable[[int, int], None]
+"""Told (bytes done, bytes in all)."""
 
 
-def copy_file(source: Path, target: Path, name: str, advance: Advance) -> CopiedFile:
+def copy_file(source: Path, target: Path, name: str) -> CopiedFile:
     """Copy one file, mode 0600; durable after `sync_tree`. name: as the backup lists it.
 
     Raises FileNotFoundError, with nothing made, when the source is gone; FileExistsError, OSError.
@@ -32,7 +34,6 @@ def copy_file(source: Path, target: Path, name: str, advance: Advance) -> Copied
                 digest.update(chunk)
                 writing.write(chunk)
                 size += len(chunk)
-                advance(len(chunk))
     return CopiedFile(name, size, digest.hexdigest())
 
 
@@ -43,7 +44,7 @@ def make_path(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def digest_file(path: Path, name: str, advance: Advance) -> CopiedFile:
+def digest_file(path: Path, name: str) -> CopiedFile:
     """What a file that is there already is. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
@@ -51,7 +52,6 @@ def digest_file(path: Path, name: str, advance: Advance) -> CopiedFile:
         while chunk := reading.read(_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
-            advance(len(chunk))
     return CopiedFile(name, size, digest.hexdigest())
 
 

@@ -13,10 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from otel_audit.exporter.store.backup import Progress as Told
 from otel_audit.exporter.store.backup import back_up
 from otel_audit.exporter.store.backup_list import LIST_NAME, BackupList
-from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.copying import Progress as Told
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..control.outbox import Change, os_actor, put_change
@@ -37,7 +36,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 @click.option("--despite-damage", is_flag=True, help="Leave damaged files out instead of refusing.")
 @pass_cli
 def backup(cli: CliContext, target: Path, previous: Path | None, despite_damage: bool) -> None:
-    """Copy the data directory to DIR, consistent while a server runs; `backup.json` is written last.
+    """Copy the data directory and every region to DIR, while a server runs; `backup.json` is written last.
 
     Every event acknowledged before the command is in it. It holds keys: protect it like the original. The
     backup is recorded, actor os:<user>.
@@ -53,7 +52,7 @@ def backup(cli: CliContext, target: Path, previous: Path | None, despite_damage:
 
         with shown_progress("copying") as progress:
             made = back_up(
-                RegionRoot(cli.data_dir),
+                cli.region_roots(),
                 target,
                 copy_control=copy_control,
                 now=datetime.now(UTC),
@@ -73,11 +72,11 @@ def summary(listed: BackupList) -> str:
     return f"{len(listed.files):,} files, {listed.bytes:,} bytes, {rows:,} sealed events"
 
 
-def facts(listed: BackupList, folder: Path) -> dict[str, str | int]:
+def facts(listed: BackupList, folder: Path) -> dict[str, object]:
     """What the trail says about a backup: enough to recognize it, and to notice that it was changed."""
     return {
         "otel_audit.backup.created": listed.created,
-        "otel_audit.backup.writer": listed.writer,
+        "otel_audit.backup.writers": [f"{region}/{writer}" for region, writer in listed.writers.items()],
         "otel_audit.backup.files": len(listed.files),
         "otel_audit.backup.bytes": listed.bytes,
         "otel_audit.backup.sha256": hashlib.sha256((folder / LIST_NAME).read_bytes()).hexdigest(),

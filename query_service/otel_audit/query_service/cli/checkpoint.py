@@ -9,8 +9,8 @@ import click
 
 from otel_audit.exporter.store.checkpoint import encode_checkpoint, take_checkpoint
 from otel_audit.exporter.store.errors import StoreError
-from otel_audit.exporter.store.partition import RegionRoot
 
+from ..control.tenants import Tenants
 from .context import CliContext, pass_cli
 
 
@@ -29,7 +29,8 @@ def checkpoint(cli: CliContext, tenant: str, output: Path | None) -> None:
     Kept where this machine cannot write, it lets `verify --checkpoint` find history that was rewritten and a
     disk that was put back to an earlier state. Rows still in the write-ahead log are not in it yet.
     """
-    root = RegionRoot(cli.data_dir)
+    with cli.control() as database:
+        root = cli.region_root(Tenants(database).show(tenant).region)
     taken = take_checkpoint(root, tenant, datetime.now(UTC))
     if not taken.writers:
         raise StoreError(

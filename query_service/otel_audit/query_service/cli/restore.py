@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from otel_audit.exporter.store.backup_list import BackupList
-from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.restore import restore as restore_root
+from otel_audit.exporter.store.restore import restore as restore_roots
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..control.outbox import Change, os_actor, put_change
@@ -29,16 +28,16 @@ from .files import seal_now
 )
 @pass_cli
 def restore(cli: CliContext, source: Path) -> None:
-    """Make the data directory, new or empty, from a backup, after every file of it proved unchanged.
+    """Make the data directory and its regions, new or empty, from a backup whose every file proved unchanged.
 
     The copy gets a writer id of its own and passes `verify`. Tokens, sessions and ingest keys are again what
     they were: revoke what was revoked since. The restore is recorded, actor os:<user>.
     """
-    root = RegionRoot(cli.data_dir)
+    roots = cli.region_roots()
 
     def record(listed: BackupList) -> None:
         # Opened before anything may use the copy: a newer release's database is refused here.
-        database = ControlDatabase.open(root.path / FILE_NAME, create=False)
+        database = ControlDatabase.open(cli.data_dir / FILE_NAME, create=False)
         change = Change(
             "system",
             "restore_completed",
@@ -53,9 +52,9 @@ def restore(cli: CliContext, source: Path) -> None:
             database.close()
 
     with shown_progress("restoring") as progress:
-        listed = restore_root(source, root, before_use=record, progress=progress)
+        listed = restore_roots(source, roots, before_use=record, progress=progress)
     # The old writer's last rows go under its own numbers into files: its chains never grow again.
     seal_now(cli, None)
     for name, reason in listed.damaged.items():
         click.echo(f"warning: {name} was damaged when the backup was made: {reason}", err=True)
-    click.echo(f"{root.path}: {summary(listed)}", err=True)
+    click.echo(f"{cli.data_dir}: {summary(listed)}", err=True)
