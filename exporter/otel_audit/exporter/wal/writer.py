@@ -20,6 +20,7 @@ from .files import OS, READ, FileSystem, sync_folder_or_fail
 from .format import FIRST, FRAME_BYTES_MAX, Position, record_bytes
 from .reader import read_segments
 from .recovery import Recovery, recover
+from .segment import RESERVE_BYTES
 
 # A segment is read whole into memory and is what is deleted at once: small enough for both.
 SEGMENT_BYTES_MAX: Final = 64 << 20
@@ -39,6 +40,7 @@ class _Entry(NamedTuple):
     frame: bytes | None
     on_durable: OnDurable | None
     future: Future[Position]
+    reserved: bool = False
 
     @property
     def bytes(self) -> int:
@@ -57,6 +59,7 @@ class Wal:
         group_bytes_max: int,
         commit_delay_s_max: float,
         queue_bytes_max: int,
+        reserve_bytes: int,
     ) -> None:
         self._committer = committer
         self._recovery = recovery
@@ -64,6 +67,7 @@ class Wal:
         self._group_bytes_max = group_bytes_max
         self._commit_delay_s_max = commit_delay_s_max
         self._queue_bytes_max = queue_bytes_max
+        self._reserve_bytes = reserve_bytes
         # Guarded by the condition.
         self._changed = threading.Condition()
         self._queue: deque[_Entry] = deque()
@@ -82,10 +86,12 @@ class Wal:
         commit_bytes_max: int = COMMIT_BYTES_MAX,
         commit_delay_s_max: float = 0.0,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> Wal:
         """Recover the log in `directory` (made when missing, its parent must exist) and start writing.
 
         commit_delay_s_max: how long a commit may wait for company; 0 takes what is queued.
+        reserve_bytes: held on the disk, and free in the queue, for reserved frames (see `submit`).
         Raises WalLocked, WalFull (disk), WalFailed, NewerWal; then nothing that was acknowledged is lost
         and opening may be tried again.
         """
@@ -96,7 +102,7 @@ class Wal:
                 on_error.callback(fs.close, folder)
                 fs.lock(folder)
                 _sync_parent(fs, directory)
-                recovered = recover(fs, directory, folder)
+                recovered = recover(fs, directory, folder, reserve_bytes)
             except BlockingIOError as error:
                 raise WalLocked(
                     f"the write-ahead log in {directory} is open in another process",
@@ -107,12 +113,20 @@ class Wal:
             on_error.pop_all()
         end, numbers = recovered.active.position, list(recovered.segments)
         wal = cls(
-            Committer(fs, directory, folder, recovered, segment_bytes_max),
+            Committer(
+                fs,
+                directory,
+                folder,
+                recovered,
+                segment_bytes_max=segment_bytes_max,
+                reserve_bytes=reserve_bytes,
+            ),
             recovered.recovery,
             lambda: read_segments(fs, directory, numbers, end),
             group_bytes_max=min(commit_bytes_max, segment_bytes_max - FIRST),
             commit_delay_s_max=commit_delay_s_max,
             queue_bytes_max=queue_bytes_max,
+            reserve_bytes=reserve_bytes,
         )
         wal._thread.start()
         return wal
@@ -135,7 +149,7 @@ class Wal:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes submitted and not yet durable, at most `queue_bytes_max` and one frame."""
+        """Bytes submitted and not yet durable, at most `queue_bytes_max`, the reserve and one frame."""
         with self._changed:
             return self._queued_bytes
 
@@ -150,19 +164,23 @@ class Wal:
         """
         return self._replay()
 
-    def append(self, frame: bytes) -> Position:
+    def append(self, frame: bytes, *, reserved: bool = False) -> Position:
         """Make one frame durable and return the position after it.
 
         frame: 1 byte to 32 MiB, already redacted. Returns after the fsync that covers it.
-        Raises WalFull, WalFailed, WalClosed, FrameRefused.
+        reserved: see `submit`. Raises WalFull, WalFailed, WalClosed, FrameRefused.
         """
-        return self.submit(frame).result()
+        return self.submit(frame, reserved=reserved).result()
 
-    def submit(self, frame: bytes, on_durable: OnDurable | None = None) -> Future[Position]:
+    def submit(
+        self, frame: bytes, on_durable: OnDurable | None = None, *, reserved: bool = False
+    ) -> Future[Position]:
         """Queue one frame; frames enter the log in the order of these calls.
 
         on_durable runs on the WAL thread, in that order, after the fsync and before the future resolves; it
         must be quick. An error of its own becomes the future's: the frame stays in the log all the same.
+        reserved: an event of the service itself, which must be kept when the disk or the queue is full for
+        others; it may use the reserve then, and pass frames before it that are refused.
         Raises WalFull (queue), WalFailed, WalClosed, FrameRefused; the future may hold WalFull (disk),
         WalFailed, WalClosed.
         """
@@ -171,7 +189,7 @@ class Wal:
                 f"a frame of {len(frame)} bytes cannot be a record (1 to {FRAME_BYTES_MAX})",
                 hint="split the batch",
             )
-        return self._enqueue(_Entry(frame, on_durable, Future()))
+        return self._enqueue(_Entry(frame, on_durable, Future(), reserved))
 
     def roll(self) -> int:
         """Seal the active segment unless it is empty; return the number of the active one.
@@ -210,7 +228,8 @@ class Wal:
                 raise _afresh(self._stopped)
             if self._closing:
                 raise _closed()
-            if self._queued_bytes and self._queued_bytes + entry.bytes > self._queue_bytes_max:
+            bound = self._queue_bytes_max + (self._reserve_bytes if entry.reserved else 0)
+            if self._queued_bytes and self._queued_bytes + entry.bytes > bound:
                 raise WalFull(
                     f"{self._queued_bytes} bytes wait for the write-ahead log",
                     cause="queue",
@@ -257,18 +276,18 @@ class Wal:
                     break
             return batch
 
-    def _commit(self, batch: list[_Entry]) -> None:
+    def _commit(self, batch: list[_Entry], *, from_reserve: bool = False) -> None:
         """Make a group durable and tell everybody, or refuse it. Raises WalFailed."""
         frames = [entry.frame for entry in batch if entry.frame is not None]
         try:
-            positions = self._committer.commit(frames) if frames else [self._committer.roll()]
+            if frames:
+                positions = self._committer.commit(frames, reserved=from_reserve)
+            else:
+                positions = [self._committer.roll()]
         except OSError as error:
-            refusals = [translate(error, "be written") for _ in batch]
-            if isinstance(refusals[0], WalFailed):
-                raise refusals[0] from error
-            self._release(batch)
-            for entry, refusal in zip(batch, refusals, strict=True):
-                entry.future.set_exception(refusal)
+            self._refuse([entry for entry in batch if from_reserve or not entry.reserved], error)
+            if not from_reserve and (reserved := [entry for entry in batch if entry.reserved]):
+                self._commit(reserved, from_reserve=True)
             return
         # Before anybody is told: who was just answered finds room for the next frame.
         self._release(batch)
@@ -280,6 +299,15 @@ class Wal:
                 entry.future.set_exception(error)
             else:
                 entry.future.set_result(position)
+
+    def _refuse(self, batch: list[_Entry], error: OSError) -> None:
+        refusal = translate(error, "be written")
+        if isinstance(refusal, WalFailed):
+            raise refusal from error
+        self._release(batch)
+        for entry in batch:
+            # One for each: an exception that is raised twice grows its traceback.
+            entry.future.set_exception(translate(error, "be written"))
 
     def _release(self, batch: list[_Entry]) -> None:
         with self._changed:
