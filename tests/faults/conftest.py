@@ -28,7 +28,7 @@ def ram_path(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Count:
-    """Add to a number that stands at the end of the run: how often a fault was injected, not only that it was."""
+    """Add to a number printed at the end of the run: how often a fault was injected, not only that it was."""
     counts = request.config.stash.setdefault(COUNTS, {})
 
     def add(what: str, number: int) -> None:
