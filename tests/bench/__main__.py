@@ -16,10 +16,12 @@ from typing import Any
 
 from tests.bench.latency import record_to_stream
 from tests.bench.queries import filter_queries
+from tests.bench.wal import append_to_durable
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "latency": record_to_stream,
     "queries": filter_queries,
+    "wal": append_to_durable,
 }
 
 

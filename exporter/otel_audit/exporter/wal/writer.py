@@ -19,6 +19,7 @@ from .errors import FrameRefused, WalClosed, WalFailed, WalFull, WalLocked, tran
 from .files import OS, READ, FileSystem, sync_folder_or_fail
 from .format import FIRST, FRAME_BYTES_MAX, Position, record_bytes
 from .reader import read_segments
+from .receipt import Receipt
 from .recovery import Recovery, recover
 from .segment import RESERVE_BYTES
 
@@ -35,16 +36,13 @@ OnDurable = Callable[[Position], None]
 
 
 class _Entry(NamedTuple):
-    """A frame on its way, or with frame None the wish for a new segment."""
+    """A frame on its way, or with frame None the wish for a new segment. bytes: on disk."""
 
     frame: bytes | None
+    bytes: int
     on_durable: OnDurable | None
-    future: Future[Position]
+    answer: Future[Position] | Receipt
     reserved: bool = False
-
-    @property
-    def bytes(self) -> int:
-        return record_bytes(len(self.frame)) if self.frame is not None else 0
 
 
 class Wal:
@@ -170,7 +168,9 @@ class Wal:
         frame: 1 byte to 32 MiB, already redacted. Returns after the fsync that covers it.
         reserved: see `submit`. Raises WalFull, WalFailed, WalClosed, FrameRefused.
         """
-        return self.submit(frame, reserved=reserved).result()
+        receipt = Receipt()
+        self._enqueue(_Entry(frame, _record_bytes(frame), None, receipt, reserved))
+        return receipt.wait()
 
     def submit(
         self, frame: bytes, on_durable: OnDurable | None = None, *, reserved: bool = False
@@ -184,19 +184,20 @@ class Wal:
         Raises WalFull (queue), WalFailed, WalClosed, FrameRefused; the future may hold WalFull (disk),
         WalFailed, WalClosed.
         """
-        if not 0 < len(frame) <= FRAME_BYTES_MAX:
-            raise FrameRefused(
-                f"a frame of {len(frame)} bytes cannot be a record (1 to {FRAME_BYTES_MAX})",
-                hint="split the batch",
-            )
-        return self._enqueue(_Entry(frame, on_durable, Future(), reserved))
+        future: Future[Position] = Future()
+        # Submitted frames are written even when nobody waits for them: a cancelled future would lie.
+        future.set_running_or_notify_cancel()
+        self._enqueue(_Entry(frame, _record_bytes(frame), on_durable, future, reserved))
+        return future
 
     def roll(self) -> int:
         """Seal the active segment unless it is empty; return the number of the active one.
 
         Raises WalFull (the segment stays active), WalFailed, WalClosed.
         """
-        return self._enqueue(_Entry(None, None, Future())).result().segment
+        receipt = Receipt()
+        self._enqueue(_Entry(None, 0, None, receipt))
+        return receipt.wait().segment
 
     def remove(self, segment: int) -> None:
         """Delete a sealed segment whose records are durable elsewhere; one that is gone already is fine.
@@ -209,7 +210,7 @@ class Wal:
         """Write what is queued, for at most 30 s, and close. Safe to call again."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._changed.notify()
         self._thread.join(CLOSE_S_MAX)
 
     def __enter__(self) -> Wal:
@@ -220,9 +221,7 @@ class Wal:
     ) -> None:
         self.close()
 
-    def _enqueue(self, entry: _Entry) -> Future[Position]:
-        # Submitted frames are written even when nobody waits for them: a cancelled future would lie.
-        entry.future.set_running_or_notify_cancel()
+    def _enqueue(self, entry: _Entry) -> None:
         with self._changed:
             if self._stopped is not None:
                 raise _afresh(self._stopped)
@@ -237,8 +236,9 @@ class Wal:
                 )
             self._queue.append(entry)
             self._queued_bytes += entry.bytes
-            self._changed.notify_all()
-        return entry.future
+            # With frames in the queue the WAL thread is awake, or waits for company and looks at the clock.
+            if len(self._queue) == 1 or self._commit_delay_s_max:
+                self._changed.notify()
 
     def _run(self) -> None:
         reason: WalFailed | WalClosed = WalFailed(
@@ -296,9 +296,9 @@ class Wal:
                 if entry.on_durable is not None:
                     entry.on_durable(position)
             except Exception as error:  # noqa: BLE001  one subscriber's error must not stop the log
-                entry.future.set_exception(error)
+                entry.answer.set_exception(error)
             else:
-                entry.future.set_result(position)
+                entry.answer.set_result(position)
 
     def _refuse(self, batch: list[_Entry], error: OSError) -> None:
         refusal = translate(error, "be written")
@@ -307,7 +307,7 @@ class Wal:
         self._release(batch)
         for entry in batch:
             # One for each: an exception that is raised twice grows its traceback.
-            entry.future.set_exception(translate(error, "be written"))
+            entry.answer.set_exception(translate(error, "be written"))
 
     def _release(self, batch: list[_Entry]) -> None:
         with self._changed:
@@ -322,8 +322,8 @@ class Wal:
         # Before anybody is told: who hears of it may open the log anew.
         self._committer.close(failed=isinstance(reason, WalFailed))
         for entry in left:
-            if not entry.future.done():
-                entry.future.set_exception(_afresh(reason))
+            if not entry.answer.done():
+                entry.answer.set_exception(_afresh(reason))
 
 
 def _sync_parent(fs: FileSystem, directory: Path) -> None:
@@ -332,6 +332,15 @@ def _sync_parent(fs: FileSystem, directory: Path) -> None:
         sync_folder_or_fail(fs, parent)
     finally:
         fs.close(parent)
+
+
+def _record_bytes(frame: bytes) -> int:
+    if not 0 < len(frame) <= FRAME_BYTES_MAX:
+        raise FrameRefused(
+            f"a frame of {len(frame)} bytes cannot be a record (1 to {FRAME_BYTES_MAX})",
+            hint="split the batch",
+        )
+    return record_bytes(len(frame))
 
 
 def _closed() -> WalClosed:
