@@ -92,6 +92,8 @@ def _survey_all(fs: FileSystem, folder: Path, durable: Durable | None) -> list[S
             survey = survey_last(number, headers[place], data, durable)
         survey.damaged = [_quarantine(fs, folder, damage, data) for damage in survey.damaged]
         surveys.append(survey)
+        # Before the next one is read: two segments at once are one too many.
+        del data
     return surveys
 
 
