@@ -85,12 +85,30 @@ def test_space_that_comes_back_is_used_and_the_reserve_is_made_whole_first(tmp_p
     assert recovered(tmp_path / "wal") == [*stored, *again]
 
 
+def test_a_full_disk_can_be_emptied_by_sealing_and_removing_the_only_segment(tmp_path: Path) -> None:
+    disk = SmallDisk(ROOM)
+    with Wal.open(tmp_path / "wal", fs=disk) as wal:
+        fill(wal)
+        disk.free = 0
+        wal.append(frame(1, size=OWN), reserved=True)
+        # The store has all rows in Parquet files.
+        assert wal.roll() == 2
+        # The reserve has moved to the new segment.
+        own = own_events(wal)
+        assert len(own) * OWN > RESERVE_BYTES - MIB
+        wal.remove(1)
+        disk.free += FREE_BYTES_MIN + RESERVE_BYTES
+        wal.append(frame(2))
+        assert wal.segments() == [2]
+    assert recovered(tmp_path / "wal") == [*own, frame(2)]
+
+
 def test_the_reserve_is_there_after_a_restart_on_a_full_disk(tmp_path: Path) -> None:
     disk = SmallDisk(ROOM)
     with Wal.open(tmp_path / "wal", fs=disk) as wal:
         stored = fill(wal)
-    # `durable` is written anew, in one block.
-    disk.free = 4096
+    # Not even the block for the new `durable`.
+    disk.free = 0
     with Wal.open(tmp_path / "wal", fs=disk) as wal:
         with pytest.raises(WalFull):
             wal.append(frame(1, size=MIB))

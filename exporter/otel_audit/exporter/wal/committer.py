@@ -6,6 +6,7 @@ Fault table: docs/wal-format.md.
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .errors import WalClosed, WalError, WalFailed
 from .files import FileSystem
 from .format import FIRST, Position, record_bytes
 from .recovery import Recovered
-from .segment import ALLOCATE_BYTES, ActiveSegment, require_free, segment_path
+from .segment import ALLOCATE_BYTES, SMALL_FILE_BYTES, ActiveSegment, require_free, segment_path
 
 
 class Committer:
@@ -65,9 +66,10 @@ class Committer:
         self._publish()
         return positions
 
-    def roll(self) -> Position:
+    def roll(self, *, without_room: bool = False) -> Position:
         """Make the next segment durable, then seal the active one unless it is empty; return the new end.
 
+        without_room: also where it can have no space ahead, because sealing this one is how space is freed.
         Raises OSError with the log unchanged, WalFailed.
         """
         if self._active.end == FIRST:
@@ -75,9 +77,26 @@ class Committer:
         # Names are made by path: not in a folder that is another writer's by now.
         if self._publisher.is_superseded():
             raise _superseded(self._directory)
-        ahead = ALLOCATE_BYTES + self._reserve_bytes
-        require_free(self._fs, self._folder_descriptor, ahead)
-        following = ActiveSegment.create(
+        try:
+            ahead = ALLOCATE_BYTES + self._reserve_bytes
+            require_free(self._fs, self._folder_descriptor, ahead)
+            following = self._create(ahead)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not without_room:
+                raise
+            self._active.give_back(SMALL_FILE_BYTES)
+            following = self._create(0)
+        sealed, self._active = self._active, following
+        sealed.seal()
+        # What the sealed one held is free now.
+        following.take_reserve()
+        with self._names:
+            self._segments.append(following.number)
+        self._publish()
+        return following.position
+
+    def _create(self, ahead_bytes: int) -> ActiveSegment:
+        return ActiveSegment.create(
             self._fs,
             self._directory,
             self._folder_descriptor,
@@ -85,14 +104,8 @@ class Committer:
             first_index=self._next_index,
             previous=self._active.position,
             reserve_bytes=self._reserve_bytes,
-            ahead_bytes=ahead,
+            ahead_bytes=ahead_bytes,
         )
-        sealed, self._active = self._active, following
-        sealed.seal()
-        with self._names:
-            self._segments.append(following.number)
-        self._publish()
-        return following.position
 
     def _publish(self) -> None:
         durable = Durable(self._active.position, self._next_index)

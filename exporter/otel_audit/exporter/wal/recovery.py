@@ -19,6 +19,7 @@ from .reader import Damage
 from .segment import (
     ALLOCATE_BYTES,
     RESERVE_BYTES,
+    SMALL_FILE_BYTES,
     SUFFIX,
     ActiveSegment,
     list_segments,
@@ -71,13 +72,23 @@ def recover(
         _clean_up(fs, folder, surveys, active)
         active.take_reserve()
         segments = list_segments(fs, folder)
-        publisher = Publisher.create(fs, folder, Durable(active.position, next_index))
+        publisher = _publish(fs, folder, active, Durable(active.position, next_index))
         # Readers depend on this name; the log itself does not.
         sync_folder_or_fail(fs, folder_descriptor)
     except BaseException:
         active.close()
         raise
     return Recovered(_report(surveys, durable), segments, active, next_index, publisher)
+
+
+def _publish(fs: FileSystem, folder: Path, active: ActiveSegment, durable: Durable) -> Publisher:
+    try:
+        return Publisher.create(fs, folder, durable)
+    except OSError as error:
+        # A restart is no reason to stop: the reserve pays for the one block that is missing.
+        if error.errno != errno.ENOSPC or not active.give_back(SMALL_FILE_BYTES):
+            raise
+    return Publisher.create(fs, folder, durable)
 
 
 def _survey_all(fs: FileSystem, folder: Path, durable: Durable | None) -> list[Survey]:

@@ -29,6 +29,8 @@ ALLOCATE_BYTES: Final = 4 << 20
 RESERVE_BYTES: Final = 8 << 20
 # Sealing is what empties the log: 64 MiB of records become 6 to 12 MiB of Parquet, and that needs a place.
 FREE_BYTES_MIN: Final = 16 << 20
+# What `durable` or a segment without records occupies: two of the largest blocks of common file systems.
+SMALL_FILE_BYTES: Final = 128 << 10
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -197,12 +199,28 @@ class ActiveSegment:
         self.take_reserve()
 
     def take_reserve(self) -> None:
-        """Allocate the reserve if it can be; if not, the next ordinary frame is refused and tries again."""
-        missing = self.end + self._reserve_bytes - self._allocated
-        if missing > 0:
-            with contextlib.suppress(OSError):
-                self._fs.allocate(self._descriptor, self._allocated, missing)
-                self._allocated += missing
+        """Allocate the reserve, or as much of it as there is; the next ordinary frame asks for the rest."""
+        step = self.end + self._reserve_bytes - self._allocated
+        while step > 0:
+            try:
+                self._fs.allocate(self._descriptor, self._allocated, step)
+                self._allocated += step
+            except OSError:
+                # At most seven times from 8 MiB down.
+                if step <= SMALL_FILE_BYTES:
+                    return
+                step //= 2
+            step = min(step, self.end + self._reserve_bytes - self._allocated)
+
+    def give_back(self, size: int) -> bool:
+        """Free up to `size` bytes of the unused space; False when there is none. Raises OSError."""
+        found = self._fs.size(self._descriptor)
+        kept = max(self.end, found - size)
+        if kept >= found:
+            return False
+        self._fs.truncate(self._descriptor, kept)
+        self._allocated = min(self._allocated, kept)
+        return True
 
     def rest(self) -> None:
         """Close at the end of a run: the reserve stays, so that the next start has it on a full disk too."""

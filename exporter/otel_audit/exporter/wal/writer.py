@@ -193,7 +193,8 @@ class Wal:
     def roll(self) -> int:
         """Seal the active segment unless it is empty; return the number of the active one.
 
-        Raises WalFull (the segment stays active), WalFailed, WalClosed.
+        Also on a full disk, where sealing and removing a segment is what frees space. Raises WalFull (the
+        segment stays active), WalFailed, WalClosed.
         """
         receipt = Receipt()
         self._enqueue(_Entry(None, 0, None, receipt))
@@ -283,7 +284,7 @@ class Wal:
             if frames:
                 positions = self._committer.commit(frames, reserved=from_reserve)
             else:
-                positions = [self._committer.roll()]
+                positions = [self._committer.roll(without_room=True)]
         except OSError as error:
             self._refuse([entry for entry in batch if from_reserve or not entry.reserved], error)
             if not from_reserve and (reserved := [entry for entry in batch if entry.reserved]):
