@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_audit.exporter.wal import Wal
+from otel_audit.exporter.wal.files import OS
 from tests.bench.figures import summary
 from tests.support.wal_files import FastFiles
 
@@ -76,12 +77,12 @@ def bare_writes(path: Path, size: int, count: int) -> list[float]:
     times: list[float] = []
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, size * count)
+        OS.allocate(descriptor, 0, size * count)
         os.fsync(descriptor)
         for number in range(count):
             started = time.perf_counter()
             os.pwrite(descriptor, data, number * size)
-            os.fdatasync(descriptor)
+            OS.sync(descriptor)
             times.append(1000 * (time.perf_counter() - started))
     finally:
         os.close(descriptor)
