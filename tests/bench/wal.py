@@ -1,8 +1,9 @@
 """From `wal.append` to durable under full load, beside a bare write and fdatasync on the same disk.
 
-The two take turns, so that what else the machine does meets both. Full load is what the log meets in the
-service: its one user, the store's writer, always has a next group of records, one a tenant. The promise is for
-that; 64 threads that append each for itself are told beside it, and what they cost without a disk.
+The two take turns, so that what else the machine does meets both. Full load is what the log meets in
+the service: its one user, the store's writer, always has a next group of records, one a tenant. The
+promise is for that; 64 threads that append each for itself are told beside it, and what they cost
+without a disk.
 """
 
 from __future__ import annotations
