@@ -20,6 +20,11 @@ lint:
 	@$(BIN)/mypy
 	@$(BIN)/python tools/check_modules.py
 
+# FAULTS=long for the long forms: 2,000 kills, every byte cut and every bit flipped over 64 KiB.
+faults:
+	@tools/setup test
+	@PATH="$(CURDIR)/$(BIN):$$PATH" FAULTS="$(FAULTS)" $(BIN)/python -m pytest tests/faults $(ARGS)
+
 bench:
 	@tools/setup test
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -18,12 +18,14 @@ from tests.bench.latency import record_to_stream
 from tests.bench.queries import filter_queries
 from tests.bench.redaction import worst_values
 from tests.bench.volume import ten_million
+from tests.bench.wal import append_to_durable
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "latency": record_to_stream,
     "queries": filter_queries,
     "volume": ten_million,
     "redaction": worst_values,
+    "wal": append_to_durable,
 }
 
 

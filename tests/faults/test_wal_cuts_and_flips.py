@@ -10,6 +10,7 @@ from otel_audit.exporter.wal import Position, Recovery, Wal, read_durable
 from otel_audit.exporter.wal.durable import Durable
 from otel_audit.exporter.wal.format import FIRST, Gap, Header, scan
 from otel_audit.exporter.wal.survey import survey_last
+from tests.faults.conftest import Count
 from tests.support.wal_frames import FAST, LONG, TIMEOUT_S, filled, frame, recovered
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
@@ -45,11 +46,12 @@ def place(template: Path, directory: Path, content: bytes) -> None:
     (directory / NAME).write_bytes(content)
 
 
-def test_a_log_cut_at_every_byte_keeps_every_record_before_the_cut(tmp_path: Path) -> None:
-    written = small_log(tmp_path / "wal")
-    content = (tmp_path / "wal" / NAME).read_bytes()
-    durable = Durable.decode((tmp_path / "wal" / "durable").read_bytes())
+def test_a_log_cut_at_every_byte_keeps_every_record_before_the_cut(ram_path: Path, count: Count) -> None:
+    written = small_log(ram_path / "wal")
+    content = (ram_path / "wal" / NAME).read_bytes()
+    durable = Durable.decode((ram_path / "wal" / "durable").read_bytes())
     for size in range(len(content) + 1):
+        count("bytes at which the log was cut", 1)
         whole = [item for position, item in written if _payload_end(position, item) <= size]
         # Without a header nothing of the segment can be trusted.
         expected = whole if size >= 64 else []
@@ -59,13 +61,14 @@ def test_a_log_cut_at_every_byte_keeps_every_record_before_the_cut(tmp_path: Pat
         assert bool(survey.damaged) == (len(whole) < len(written)), size
         assert survey.torn_bytes == 0
         if size % RESTART_EVERY == 0:
-            place(tmp_path / "wal", tmp_path / "cut", cut)
-            recovery, found = opened(tmp_path / "cut")
+            count("cuts followed by a restart", 1)
+            place(ram_path / "wal", ram_path / "cut", cut)
+            recovery, found = opened(ram_path / "cut")
             assert found == expected, size
             assert bool(recovery.damaged) == bool(survey.damaged), size
             # Whatever was cut, the next start finds the same and the log takes frames.
-            filled(tmp_path / "cut", [frame(1000)])
-            assert recovered(tmp_path / "cut") == [*expected, frame(1000)], size
+            filled(ram_path / "cut", [frame(1000)])
+            assert recovered(ram_path / "cut") == [*expected, frame(1000)], size
 
 
 def _payload_end(position: Position, item: bytes) -> int:
@@ -73,19 +76,20 @@ def _payload_end(position: Position, item: bytes) -> int:
     return position.offset - (-len(item)) % 8
 
 
-def test_a_torn_tail_beyond_the_durable_offset_is_cut_and_counted(tmp_path: Path) -> None:
-    written = small_log(tmp_path / "wal", record_bytes=600)
-    content = (tmp_path / "wal" / NAME).read_bytes()
+def test_a_torn_tail_beyond_the_durable_offset_is_cut_and_counted(ram_path: Path, count: Count) -> None:
+    written = small_log(ram_path / "wal", record_bytes=600)
+    content = (ram_path / "wal" / NAME).read_bytes()
     kept = [item for _, item in written]
     # A write of two more frames that never got its sync.
-    shutil.copytree(tmp_path / "wal", tmp_path / "more")
-    filled(tmp_path / "more", [frame(500), frame(501)])
-    longer = (tmp_path / "more" / NAME).read_bytes()
+    shutil.copytree(ram_path / "wal", ram_path / "more")
+    filled(ram_path / "more", [frame(500), frame(501)])
+    longer = (ram_path / "more" / NAME).read_bytes()
     first_end = len(content) + (24 + len(frame(500)) + 7) // 8 * 8
     step = 1 if LONG else 3
     for size in range(len(content), len(longer) + 1, step):
-        place(tmp_path / "wal", tmp_path / "cut", longer[:size].ljust(len(longer) + 4096, b"\0"))
-        recovery, found = opened(tmp_path / "cut")
+        count("torn tails followed by a restart", 1)
+        place(ram_path / "wal", ram_path / "cut", longer[:size].ljust(len(longer) + 4096, b"\0"))
+        recovery, found = opened(ram_path / "cut")
         assert found[: len(kept)] == kept, size
         assert found[len(kept) :] in ([], [frame(500)], [frame(500), frame(501)]), size
         assert recovery.rewritten_records == len(found) - len(kept)
@@ -93,17 +97,21 @@ def test_a_torn_tail_beyond_the_durable_offset_is_cut_and_counted(tmp_path: Path
         torn_from = first_end if len(found) > len(kept) else len(content)
         if len(found) < len(kept) + 2:
             assert recovery.torn_bytes == len(longer[torn_from:size].rstrip(b"\0")), size
-        assert recovered(tmp_path / "cut") == found, size
+        assert recovered(ram_path / "cut") == found, size
 
 
-def test_every_bit_flip_loses_no_other_record_and_returns_no_wrong_payload(tmp_path: Path) -> None:
-    written = small_log(tmp_path / "wal")
-    content = (tmp_path / "wal" / NAME).read_bytes()
+def test_every_bit_flip_loses_no_other_record_and_returns_no_wrong_payload(
+    ram_path: Path, count: Count
+) -> None:
+    written = small_log(ram_path / "wal")
+    content = (ram_path / "wal" / NAME).read_bytes()
     header = Header.decode(content, 1)
     assert header is not None
     for start, (position, item) in zip(_starts(written), written, strict=True):
         others = [payload for other, payload in written if other != position]
+        every = [payload for _, payload in written]
         for place_of_bit in range(start * 8, position.offset * 8):
+            count("bits flipped in records", 1)
             flipped = bytearray(content)
             flipped[place_of_bit // 8] ^= 1 << place_of_bit % 8
             found, gaps = [], 0
@@ -114,23 +122,38 @@ def test_every_bit_flip_loses_no_other_record_and_returns_no_wrong_payload(tmp_p
                     found.append(part.payload)
             in_padding = place_of_bit // 8 >= _payload_end(position, item)
             assert gaps == (0 if in_padding else 1), place_of_bit
-            assert found == ([payload for _, payload in written] if in_padding else others), place_of_bit
+            assert found == (every if in_padding else others), place_of_bit
+
+
+def test_every_bit_flip_in_one_copy_of_the_segment_header_is_survived(ram_path: Path, count: Count) -> None:
+    small_log(ram_path / "wal", record_bytes=600)
+    content = (ram_path / "wal" / NAME).read_bytes()
+    header = Header.decode(content, 1)
+    assert header is not None
+    for place_of_bit in range(FIRST * 8):
+        count("bits flipped in headers", 1)
+        flipped = bytearray(content)
+        flipped[place_of_bit // 8] ^= 1 << place_of_bit % 8
+        assert Header.decode(bytes(flipped), 1) == header, place_of_bit
 
 
 def _starts(written: list[tuple[Position, bytes]]) -> list[int]:
     return [FIRST, *(position.offset for position, _ in written[:-1])]
 
 
-def test_flipped_bytes_are_survived_reported_and_quarantined_by_a_restart(tmp_path: Path) -> None:
-    written = small_log(tmp_path / "wal")
-    content = (tmp_path / "wal" / NAME).read_bytes()
+def test_flipped_bytes_are_survived_reported_and_quarantined_by_a_restart(
+    ram_path: Path, count: Count
+) -> None:
+    written = small_log(ram_path / "wal")
+    content = (ram_path / "wal" / NAME).read_bytes()
     rng = random.Random(11)
     starts = _starts(written)
     for offset in range(rng.randrange(RESTART_EVERY), len(content), RESTART_EVERY):
+        count("flips followed by a restart", 1)
         flipped = bytearray(content)
         flipped[offset] ^= 1 << rng.randrange(8)
-        place(tmp_path / "wal", tmp_path / "flip", bytes(flipped))
-        recovery, found = opened(tmp_path / "flip")
+        place(ram_path / "wal", ram_path / "flip", bytes(flipped))
+        recovery, found = opened(ram_path / "flip")
         lost = [
             item
             for start, (position, item) in zip(starts, written, strict=True)

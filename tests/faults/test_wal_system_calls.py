@@ -8,31 +8,13 @@ import pytest
 
 from otel_audit.exporter.wal import Wal, WalFailed, WalFull, read_durable
 from otel_audit.exporter.wal.errors import WalError
+from tests.faults.conftest import Count
 from tests.support.wal_files import FaultyFiles
-from tests.support.wal_frames import FAST, LONG, TIMEOUT_S, frame, recovered
+from tests.support.wal_frames import LONG, TIMEOUT_S, damaged_log, frame, recovered
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 FRAMES = 40 if LONG else 6
-
-
-def prepared(directory: Path) -> list[bytes]:
-    """A log that start-up has work with: a damaged middle, a tail beyond `durable`, torn bytes."""
-    before = [frame(number, size=900) for number in range(100, 104)]
-    with Wal.open(directory, fs=FAST, segment_bytes_max=7000) as wal:
-        for item in before[:3]:
-            wal.append(item)
-        durable = (directory / "durable").read_bytes()
-        wal.append(before[3])
-    first, last = sorted(directory.glob("*.wal"))
-    content = bytearray(first.read_bytes())
-    content[content.index(before[1]) + 30] ^= 1
-    first.write_bytes(content)
-    # As after a power loss: `durable` is older than the log, and bytes behind its end.
-    (directory / "durable").write_bytes(durable)
-    with last.open("ab") as file:
-        file.write(b"\xee" * 100)
-    return [before[0], *before[2:]]
 
 
 def work(directory: Path, fs: FaultyFiles) -> tuple[list[int], list[int]]:
@@ -66,22 +48,27 @@ def work(directory: Path, fs: FaultyFiles) -> tuple[list[int], list[int]]:
     ids=["EIO", "ENOSPC", "EMFILE", "short_ENOSPC", "short_EIO"],
 )
 def test_whichever_call_fails_every_acknowledged_frame_is_there_once(
-    tmp_path: Path, code: int, short: bool, for_ever: bool, start: str
+    ram_path: Path, count: Count, code: int, short: bool, for_ever: bool, start: str
 ) -> None:
     before: list[bytes] = []
     if start == "to_recover":
-        before = prepared(tmp_path / "template")
+        before = damaged_log(ram_path / "template")
     nth, fired = 0, 1
     while fired:
         nth += 1
         assert nth < 10_000
-        directory = tmp_path / "wal"
+        directory = ram_path / "wal"
         shutil.rmtree(directory, ignore_errors=True)
         if before:
-            shutil.copytree(tmp_path / "template", directory)
+            shutil.copytree(ram_path / "template", directory)
         fs = FaultyFiles(nth, code, for_ever=for_ever, short=short)
         acknowledged, refused = work(directory, fs)
+        assert fs.syncs_retried == 0, nth
         fired = fs.fired or (short and fs.calls >= nth)
+        count(
+            f"system calls failed ({errno.errorcode[code]}{', after a short write' if short else ''})",
+            fs.fired,
+        )
         found = recovered(directory)
         assert found[: len(before)] == before, nth
         added = found[len(before) :]
@@ -95,8 +82,10 @@ def test_whichever_call_fails_every_acknowledged_frame_is_there_once(
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.EROFS])
-def test_after_any_passing_fault_of_a_commit_the_same_log_goes_on(tmp_path: Path, code: int) -> None:
-    writing = frozenset({"pwrite", "allocate", "open", "rename", "truncate"})
+def test_after_any_passing_fault_of_a_commit_the_same_log_goes_on(
+    tmp_path: Path, count: Count, code: int
+) -> None:
+    writing = frozenset({"pwrite", "allocate", "open", "rename", "truncate", "identity", "free_bytes"})
     nth, fired = 0, 1
     failed = 0
     while fired:
@@ -122,13 +111,14 @@ def test_after_any_passing_fault_of_a_commit_the_same_log_goes_on(tmp_path: Path
                 fs.heal()
                 wal.append(frame(99))
         fired = fs.fired
+        count(f"passing faults of a commit ({errno.errorcode[code]})", fs.fired)
         found = recovered(directory)
         assert set(acknowledged) <= {number for number in range(FRAMES) if frame(number, size=1200) in found}
     assert 0 < failed < nth
 
 
 def test_a_read_error_at_start_refuses_to_start_and_changes_no_segment(tmp_path: Path) -> None:
-    before = prepared(tmp_path / "wal")
+    before = damaged_log(tmp_path / "wal")
     held = {path.name: path.read_bytes() for path in (tmp_path / "wal").glob("*.wal")}
     for nth in range(1, 100):
         fs = FaultyFiles(nth, errno.EIO, only=frozenset({"pread"}))

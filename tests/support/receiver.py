@@ -39,7 +39,7 @@ class WatchedStore:
         """Refuse the next requests."""
         self._failures = times
 
-    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
+    def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None:
         if self.full:
             raise StoreUnavailable("the disk is full", retry_after_s=7)
         if self._failures:

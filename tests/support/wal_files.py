@@ -33,7 +33,8 @@ class FaultyFiles(FastFiles):
     """Fails the N-th call (and with `for_ever` all later ones) with `code`.
 
     only: names of the calls that count, all that may fail by default. short: the N-th pwrite writes half
-    of its bytes, and the next call fails. fired: how many faults were injected.
+    of its bytes, and the next call fails. fired: how many faults were injected. syncs_retried: syncs of a
+    file whose sync had failed before, by the same descriptor.
     """
 
     CALLS = frozenset(
@@ -52,6 +53,8 @@ class FaultyFiles(FastFiles):
             "rename",
             "link",
             "unlink",
+            "identity",
+            "free_bytes",
         }
     )
 
@@ -71,6 +74,8 @@ class FaultyFiles(FastFiles):
         self.only = only
         self.calls = 0
         self.fired = 0
+        self.syncs_retried = 0
+        self._sync_failed: set[int] = set()
         self._lock = threading.Lock()
 
     def heal(self) -> None:
@@ -129,11 +134,23 @@ class FaultyFiles(FastFiles):
         self._call("truncate")
         super().truncate(descriptor, size)
 
+    def _sync_call(self, name: str, descriptor: int) -> None:
+        self.syncs_retried += descriptor in self._sync_failed
+        try:
+            self._call(name)
+        except OSError:
+            self._sync_failed.add(descriptor)
+            raise
+
     def sync(self, descriptor: int) -> None:
-        self._call("sync")
+        self._sync_call("sync", descriptor)
 
     def sync_folder(self, descriptor: int) -> None:
-        self._call("sync_folder")
+        self._sync_call("sync_folder", descriptor)
+
+    def close(self, descriptor: int) -> None:
+        self._sync_failed.discard(descriptor)
+        super().close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
         self._call("rename")
@@ -146,6 +163,67 @@ class FaultyFiles(FastFiles):
     def unlink(self, path: Path) -> None:
         self._call("unlink")
         super().unlink(path)
+
+    def identity(self, file: Path | int) -> tuple[int, int]:
+        self._call("identity")
+        return super().identity(file)
+
+    def free_bytes(self, descriptor: int) -> int:
+        self._call("free_bytes")
+        return super().free_bytes(descriptor)
+
+
+class SmallDisk(OsFiles):
+    """Real files on a disk of which only `free` bytes are left. Nothing is synced."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self._held: dict[tuple[int, int], int] = {}
+
+    def adopt(self, path: Path) -> None:
+        """Count a file that is there already."""
+        self._held[self.identity(path)] = path.stat().st_size
+
+    def _resize(self, file: tuple[int, int], size: int) -> None:
+        grown = size - self._held.get(file, 0)
+        if grown > self.free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.free -= grown
+        self._held[file] = size
+
+    def _grow(self, descriptor: int, size: int) -> None:
+        file = self.identity(descriptor)
+        self._resize(file, max(size, self._held.get(file, 0)))
+
+    def free_bytes(self, descriptor: int) -> int:
+        return self.free
+
+    def allocate(self, descriptor: int, offset: int, size: int) -> None:
+        self._grow(descriptor, offset + size)
+        super().allocate(descriptor, offset, size)
+
+    def pwrite(self, descriptor: int, data: memoryview, offset: int) -> int:
+        self._grow(descriptor, offset + len(data))
+        return super().pwrite(descriptor, data, offset)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        super().truncate(descriptor, size)
+        self._resize(self.identity(descriptor), size)
+
+    def rename(self, source: Path, target: Path) -> None:
+        if target.exists():
+            self._resize(self.identity(target), 0)
+        super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._resize(self.identity(path), 0)
+        super().unlink(path)
+
+    def sync(self, descriptor: int) -> None:
+        pass
+
+    def sync_folder(self, descriptor: int) -> None:
+        pass
 
 
 @dataclass

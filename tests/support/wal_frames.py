@@ -28,6 +28,28 @@ def recovered(directory: Path, fs: FileSystem = FAST) -> list[bytes]:
         return [payload for _, payload in wal.replay()]
 
 
+def damaged_log(directory: Path) -> list[bytes]:
+    """A log that start-up has work with: a damaged middle, a tail beyond `durable`, torn bytes.
+
+    Returns the frames that are still in it.
+    """
+    before = [frame(number, size=900) for number in range(100, 104)]
+    with Wal.open(directory, fs=FAST, segment_bytes_max=7000) as wal:
+        for item in before[:3]:
+            wal.append(item)
+        durable = (directory / "durable").read_bytes()
+        wal.append(before[3])
+    first, last = sorted(directory.glob("*.wal"))
+    content = bytearray(first.read_bytes())
+    content[content.index(before[1]) + 30] ^= 1
+    first.write_bytes(content)
+    # As after a power loss: `durable` is older than the log, and bytes behind its end.
+    (directory / "durable").write_bytes(durable)
+    with last.open("ab") as file:
+        file.write(b"\xee" * 100)
+    return [before[0], *before[2:]]
+
+
 def filled(directory: Path, frames: list[bytes], *, segment_bytes_max: int = 64 << 20) -> None:
     """Write a log and close it."""
     with Wal.open(directory, fs=FAST, segment_bytes_max=segment_bytes_max) as wal:

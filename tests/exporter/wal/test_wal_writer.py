@@ -121,6 +121,29 @@ def test_an_error_of_a_callback_reaches_its_caller_and_stops_nothing(tmp_path: P
     assert recovered(tmp_path / "wal") == [frame(0), frame(1)]
 
 
+def test_an_append_that_was_refused_raises_what_the_disk_said(tmp_path: Path) -> None:
+    fs = FaultyFiles(1, errno.ENOSPC, for_ever=True, only=frozenset())
+    with Wal.open(tmp_path / "wal", fs=fs) as wal:
+        fs.only = frozenset({"pwrite"})
+        refusals: list[WalFull] = []
+
+        def append(number: int) -> None:
+            with pytest.raises(WalFull) as refusal:
+                wal.append(frame(number))
+            refusals.append(refusal.value)
+
+        threads = [threading.Thread(target=append, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        # One for each: an exception that many raise would show the traceback of another.
+        assert len({id(refusal) for refusal in refusals}) == 8
+        fs.heal()
+        wal.append(frame(8))
+    assert recovered(tmp_path / "wal") == [frame(8)]
+
+
 def test_a_full_queue_refuses_and_takes_frames_again_when_it_drained(tmp_path: Path) -> None:
     fs = HeldFiles()
     with Wal.open(tmp_path / "wal", fs=fs, queue_bytes_max=1000) as wal:

@@ -39,7 +39,8 @@ def copy_log(source: Path, target: Path) -> list[Damage]:
 def _copy_records(source: Path, target: Path) -> list[Damage]:
     damaged: list[Damage] = []
     waiting: deque[Future[Position]] = deque()
-    with Wal.open(target) as wal:
+    # Nobody writes to a copy, so it holds no space for that.
+    with Wal.open(target, reserve_bytes=0) as wal:
         for _, data in read_durable(source, on_damage=damaged.append):
             Frame.decode(data)  # a newer release's is refused here, not when it is needed
             while waiting and (waiting[0].done() or wal.queued_bytes > _WAITING_BYTES_MAX):

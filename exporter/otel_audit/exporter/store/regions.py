@@ -69,7 +69,7 @@ class RegionStores:
         """The store of every region, for duties that each does by itself."""
         return tuple(self._stores.values())
 
-    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
+    def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None:
         """Store rows of one or more tenants, each in its region; see Store.append.
 
         Rows of several regions are acknowledged together. When one region refuses after another has stored
@@ -86,7 +86,7 @@ class RegionStores:
                 raise StoreUnavailable(f"region {region}: {store.failure}", hint="see the server's log")
             store.check_room()
         for region, part in parts.items():
-            self._stores[region].append(part)
+            self._stores[region].append(part, own=own)
 
     def stored(self, tenant: str, event_ids: list[str]) -> Mapping[str, set[str]]:
         """See Contents.stored."""

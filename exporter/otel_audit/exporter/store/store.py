@@ -99,13 +99,13 @@ class Store:
         )
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
-    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
+    def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None:
         """See StoreWriter.append. Raises WrongRegion for a tenant that is not of this root."""
         for tenant in rows:
             if not self._accepts(tenant):
                 raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
             self._refuse_leaving(tenant)
-        self._writer.append(rows)
+        self._writer.append(rows, own=own)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with rows as they become durable, in order; returns how to stop.

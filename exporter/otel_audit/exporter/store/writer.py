@@ -51,6 +51,7 @@ class Ledger(Protocol):
 @dataclass(slots=True)
 class _Request:
     rows: Mapping[str, pa.RecordBatch]
+    own: bool = False
     done: Future[None] = field(default_factory=Future)
 
     @property
@@ -68,9 +69,10 @@ class StoreWriter:
         self._thread = threading.Thread(target=self._run, name="otel-audit-writer", daemon=True)
         self._thread.start()
 
-    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
+    def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None:
         """Store rows (schema ROW) of one or more tenants; returns when all are durable and visible.
 
+        own: events of the service itself, which may use the log's reserve when the disk is full.
         A row whose event id and digest are stored already changes nothing; the same id with another
         digest is kept with the flag `id_conflict`.
         Raises StoreUnavailable: nothing may be acknowledged, the same request may be sent again.
@@ -78,7 +80,7 @@ class StoreWriter:
         for tenant in rows:
             check_tenant(tenant)
         self._ledger.check_room()
-        request = _Request({tenant: batch for tenant, batch in rows.items() if batch.num_rows})
+        request = _Request({tenant: batch for tenant, batch in rows.items() if batch.num_rows}, own)
         if self._closed.is_set():
             raise StoreUnavailable("the store is closing", hint="send the batch again")
         if not request.rows:
@@ -137,28 +139,35 @@ class StoreWriter:
         except Exception as error:
             # Whatever it is, no caller may be left waiting.
             log.exception("a group of %d requests was not stored", len(group))
-            failed = {tenant: error for request in group for tenant in request.rows}
+            failed = {(tenant, request.own): error for request in group for tenant in request.rows}
         for request in group:
-            errors = [failed[tenant] for tenant in request.rows if tenant in failed]
+            parts = [(tenant, request.own) for tenant in request.rows]
+            errors = [failed[part] for part in parts if part in failed]
             if errors:
                 request.done.set_exception(_refusal(errors[0]))
             else:
                 request.done.set_result(None)
 
-    def _frames(self, group: list[_Request]) -> Iterator[Frame]:
+    def _frames(self, group: list[_Request]) -> Iterator[tuple[Frame, bool]]:
+        """Frames in sequence order, each with whether it is the service's own."""
         by_tenant: dict[str, list[pa.RecordBatch]] = {}
-        for request in group:
+        own_rows: dict[str, int] = {}
+        # Own events first: when the disk is full they are stored and the others refused, without a gap.
+        for request in sorted(group, key=lambda each: not each.own):
             for tenant, batch in request.rows.items():
                 by_tenant.setdefault(tenant, []).append(batch)
+                own_rows[tenant] = own_rows.get(tenant, 0) + (batch.num_rows if request.own else 0)
         for tenant, batches in by_tenant.items():
             table = pa.Table.from_batches(batches).combine_chunks()
-            batch = self._without_repeats(tenant, table.to_batches()[0])
+            batch, own = self._without_repeats(tenant, table.to_batches()[0], own_rows[tenant])
             seq = self._ledger.next_seq(tenant)
-            for rows in _pieces(batch):
-                yield Frame(tenant, self._writer, seq, rows)
-                seq += rows.num_rows
+            for part, is_own in ((batch.slice(0, own), True), (batch.slice(own), False)):
+                for rows in _pieces(part):
+                    yield Frame(tenant, self._writer, seq, rows), is_own
+                    seq += rows.num_rows
 
-    def _without_repeats(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _without_repeats(self, tenant: str, batch: pa.RecordBatch, own: int) -> tuple[pa.RecordBatch, int]:
+        """The rows that are new, and how many of them are among the first `own`."""
         ids = batch.column("event_id").to_pylist()
         digests = batch.column("content_digest").to_pylist()
         stored = {event_id: set(found) for event_id, found in self._ledger.stored(tenant, ids).items()}
@@ -173,34 +182,40 @@ class StoreWriter:
             seen.add(digest)
             keep.append(row)
         if len(keep) == batch.num_rows and not conflicts:
-            return batch
+            return batch, own
         kept = batch.take(pa.array(keep, pa.int64()))
-        return _flag(kept, conflicts, "id_conflict") if conflicts else kept
+        new_own = sum(row < own for row in keep)
+        return (_flag(kept, conflicts, "id_conflict") if conflicts else kept), new_own
 
-    def _write(self, frames: list[Frame]) -> dict[str, Exception]:
-        """Write one record a tenant; returns tenant → error of those that are not durable."""
-        failed: dict[str, Exception] = {}
+    def _write(self, frames: list[tuple[Frame, bool]]) -> dict[tuple[str, bool], Exception]:
+        """Write the frames; returns (tenant, own) → error of those that are not durable."""
+        failed: dict[tuple[str, bool], Exception] = {}
         durable: list[tuple[Position, Frame]] = []
-        pending: list[tuple[Frame, Future[Position]]] = []
+        pending: list[tuple[Frame, bool, Future[Position]]] = []
+
+        def refuse(frame: Frame, own: bool, error: Exception) -> None:
+            # What was numbered behind it cannot be stored either.
+            for part in (own, False):
+                failed.setdefault((frame.tenant, part), error)
 
         def settle() -> None:
-            for frame, future in pending:
+            for frame, own, future in pending:
                 try:
                     durable.append((future.result(), frame))
                 except Exception as error:  # noqa: BLE001 - that tenant is refused, the others go on
-                    failed[frame.tenant] = error
+                    refuse(frame, own, error)
             pending.clear()
 
-        for frame in frames:
+        for frame, own in frames:
             # A tenant's next record only after its last one is durable: a refused one leaves no gap.
             if pending and pending[-1][0].tenant == frame.tenant:
                 settle()
-            if frame.tenant in failed:
+            if (frame.tenant, own) in failed:
                 continue
             try:
-                pending.append((frame, self._wal.submit(frame.encode())))
+                pending.append((frame, own, self._wal.submit(frame.encode(), reserved=own)))
             except Exception as error:  # noqa: BLE001
-                failed[frame.tenant] = error
+                refuse(frame, own, error)
         settle()
         if durable:
             self._ledger.publish(durable)

@@ -6,6 +6,7 @@ Fault table: docs/wal-format.md.
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .errors import WalClosed, WalError, WalFailed
 from .files import FileSystem
 from .format import FIRST, Position, record_bytes
 from .recovery import Recovered
-from .segment import ActiveSegment, segment_path
+from .segment import ALLOCATE_BYTES, SMALL_FILE_BYTES, ActiveSegment, require_free, segment_path
 
 
 class Committer:
@@ -26,12 +27,15 @@ class Committer:
         directory: Path,
         folder_descriptor: int,
         recovered: Recovered,
+        *,
         segment_bytes_max: int,
+        reserve_bytes: int,
     ) -> None:
         self._fs = fs
         self._directory = directory
         self._folder_descriptor = folder_descriptor
         self._segment_bytes_max = segment_bytes_max
+        self._reserve_bytes = reserve_bytes
         self._active: ActiveSegment = recovered.active
         self._next_index = recovered.next_index
         self._publisher = recovered.publisher
@@ -47,45 +51,68 @@ class Committer:
         with self._names:
             return list(self._segments)
 
-    def commit(self, frames: list[bytes]) -> list[Position]:
+    def commit(self, frames: list[bytes], *, reserved: bool = False) -> list[Position]:
         """Write, sync and publish the frames, and return where each ends.
 
-        Raises OSError with the log unchanged, WalFailed.
+        reserved: write into the space held for this; a new segment is for ordinary frames to begin, so the
+        active one may grow beyond its bound by the reserve. Raises OSError with the log unchanged, WalFailed.
         """
         size = sum(record_bytes(len(frame)) for frame in frames)
-        if self._active.end + size > self._segment_bytes_max:
+        if not reserved and self._active.end + size > self._segment_bytes_max:
             self.roll()
-        positions = self._active.write(self._next_index, frames)
+        positions = self._active.write(self._next_index, frames, reserved=reserved)
         self._active.sync(positions[-1].offset)
         self._next_index += len(frames)
         self._publish()
         return positions
 
-    def roll(self) -> Position:
+    def roll(self, *, without_room: bool = False) -> Position:
         """Make the next segment durable, then seal the active one unless it is empty; return the new end.
 
+        without_room: also where it can have no space ahead, because sealing this one is how space is freed.
         Raises OSError with the log unchanged, WalFailed.
         """
         if self._active.end == FIRST:
             return self._active.position
-        following = ActiveSegment.create(
+        # Names are made by path: not in a folder that is another writer's by now.
+        if self._publisher.is_superseded():
+            raise _superseded(self._directory)
+        try:
+            ahead = ALLOCATE_BYTES + self._reserve_bytes
+            require_free(self._fs, self._folder_descriptor, ahead)
+            following = self._create(ahead)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not without_room:
+                raise
+            self._active.give_back(SMALL_FILE_BYTES)
+            following = self._create(0)
+        sealed, self._active = self._active, following
+        sealed.seal()
+        # What the sealed one held is free now.
+        following.take_reserve()
+        with self._names:
+            self._segments.append(following.number)
+        self._publish()
+        return following.position
+
+    def _create(self, ahead_bytes: int) -> ActiveSegment:
+        return ActiveSegment.create(
             self._fs,
             self._directory,
             self._folder_descriptor,
             number=self._active.number + 1,
             first_index=self._next_index,
             previous=self._active.position,
+            reserve_bytes=self._reserve_bytes,
+            ahead_bytes=ahead_bytes,
         )
-        sealed, self._active = self._active, following
-        sealed.seal()
-        with self._names:
-            self._segments.append(following.number)
-        self._publish()
-        return following.position
 
     def _publish(self) -> None:
         durable = Durable(self._active.position, self._next_index)
         try:
+            # After the fsync and before anybody is told: a superseded writer acknowledges nothing.
+            if self._publisher.is_superseded():
+                raise _superseded(self._directory)
             self._publisher.publish(durable)
         except OSError as error:
             # The records are in the log, so they cannot be refused, and unseen they must not be acknowledged.
@@ -118,10 +145,17 @@ class Committer:
         if failed:
             self._active.close()
         else:
-            self._active.seal()
+            self._active.rest()
         with contextlib.suppress(OSError):
             self._publisher.close()
         with self._names, contextlib.suppress(OSError):
             self._is_closed = True
             # Last: it holds the lock.
             self._fs.close(self._folder_descriptor)
+
+
+def _superseded(directory: Path) -> WalFailed:
+    return WalFailed(
+        f"the write-ahead log in {directory} was replaced, or another writer has opened it",
+        hint="only one server may run on a data directory: stop the others, then restart this one",
+    )

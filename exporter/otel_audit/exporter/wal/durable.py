@@ -81,16 +81,35 @@ def await_durable(fs: FileSystem, folder: Path) -> Durable:
 
 
 class Publisher:
-    """Overwrites the file `durable` in place."""
+    """Overwrites the file `durable` in place.
 
-    def __init__(self, fs: FileSystem, descriptor: int) -> None:
+    Every opening of the log makes a new file of this name, so the file is the writer's fencing epoch: one
+    whose `durable` has lost its name has been superseded, or its folder was replaced.
+    """
+
+    def __init__(self, fs: FileSystem, path: Path, descriptor: int) -> None:
         self._fs = fs
+        self._path = path
         self._descriptor = descriptor
+        self._epoch = fs.identity(descriptor)
 
     @classmethod
     def create(cls, fs: FileSystem, folder: Path, durable: Durable) -> Publisher:
         """Replace the file by a new, synced one; the caller syncs the folder. Raises OSError, WalFailed."""
-        return cls(fs, put_file(fs, folder / DURABLE_NAME, durable.encode()))
+        path = folder / DURABLE_NAME
+        descriptor = put_file(fs, path, durable.encode())
+        try:
+            return cls(fs, path, descriptor)
+        except OSError:
+            fs.close(descriptor)
+            raise
+
+    def is_superseded(self) -> bool:
+        """Whether another writer, or nobody, has the name `durable` by now. Raises OSError."""
+        try:
+            return self._fs.identity(self._path) != self._epoch
+        except (FileNotFoundError, NotADirectoryError):
+            return True
 
     def publish(self, durable: Durable) -> None:
         write_all(self._fs, self._descriptor, durable.encode(), 0)

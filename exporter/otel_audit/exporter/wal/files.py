@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -40,6 +41,12 @@ class FileSystem(Protocol):
         """Take the exclusive lock or raise BlockingIOError; it ends with the descriptor."""
 
     def size(self, descriptor: int) -> int: ...
+
+    def identity(self, file: Path | int) -> tuple[int, int]:
+        """Device and inode of what a path names or a descriptor has open: the same only for the same file."""
+
+    def free_bytes(self, descriptor: int) -> int:
+        """Space that ordinary users can still allocate on the disk of this file."""
 
     def pread(self, descriptor: int, size: int, offset: int) -> bytes: ...
 
@@ -84,6 +91,15 @@ class OsFiles:
 
     def size(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
+
+    def identity(self, file: Path | int) -> tuple[int, int]:
+        found = os.stat(file)  # noqa: PTH116  a Path knows no descriptors
+        return found.st_dev, found.st_ino
+
+    def free_bytes(self, descriptor: int) -> int:
+        disk = os.fstatvfs(descriptor)
+        # Some network and FUSE file systems say zero of everything when they do not know.
+        return disk.f_bavail * disk.f_frsize if disk.f_blocks else sys.maxsize
 
     def pread(self, descriptor: int, size: int, offset: int) -> bytes:
         return os.pread(descriptor, size, offset)

@@ -79,6 +79,8 @@ def read_segments(
             raise _unreadable(error) from error
         begin = start.offset if number == start.segment else FIRST
         yield from _records(number, data, max(begin, FIRST), on_damage)
+        # Before the next one is read: two segments at once are one too many.
+        del data
 
 
 def _records(

@@ -5,6 +5,8 @@ The cases are listed in docs/wal-format.md.
 
 from __future__ import annotations
 
+import errno
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,17 @@ from .durable import Durable, Publisher, load
 from .files import NEW_SUFFIX, READ, WRITE, FileSystem, put_file, sync_folder_or_fail, sync_or_fail
 from .format import FIRST, Position
 from .reader import Damage
-from .segment import SUFFIX, ActiveSegment, list_segments, load_header, read_segment, segment_path
+from .segment import (
+    ALLOCATE_BYTES,
+    RESERVE_BYTES,
+    SMALL_FILE_BYTES,
+    SUFFIX,
+    ActiveSegment,
+    list_segments,
+    load_header,
+    read_segment,
+    segment_path,
+)
 from .survey import Survey, survey_last, survey_sealed
 
 QUARANTINE: Final = "quarantine"
@@ -45,7 +57,9 @@ class Recovered:
     publisher: Publisher
 
 
-def recover(fs: FileSystem, folder: Path, folder_descriptor: int) -> Recovered:
+def recover(
+    fs: FileSystem, folder: Path, folder_descriptor: int, reserve_bytes: int = RESERVE_BYTES
+) -> Recovered:
     """Make the log whole: nothing it returns can vanish in a crash. Raises OSError, WalFailed, NewerWal."""
     durable = load(fs, folder)
     surveys = _survey_all(fs, folder, durable)
@@ -53,17 +67,28 @@ def recover(fs: FileSystem, folder: Path, folder_descriptor: int) -> Recovered:
     for survey in surveys:
         first_index = survey.header.first_index if survey.header else 0
         next_index = max(next_index, survey.last_index + 1, first_index)
-    active = _resume_or_create(fs, folder, folder_descriptor, surveys, durable, next_index)
+    active = _resume_or_create(fs, folder, folder_descriptor, surveys, durable, next_index, reserve_bytes)
     try:
         _clean_up(fs, folder, surveys, active)
+        active.take_reserve()
         segments = list_segments(fs, folder)
-        publisher = Publisher.create(fs, folder, Durable(active.position, next_index))
+        publisher = _publish(fs, folder, active, Durable(active.position, next_index))
         # Readers depend on this name; the log itself does not.
         sync_folder_or_fail(fs, folder_descriptor)
     except BaseException:
         active.close()
         raise
     return Recovered(_report(surveys, durable), segments, active, next_index, publisher)
+
+
+def _publish(fs: FileSystem, folder: Path, active: ActiveSegment, durable: Durable) -> Publisher:
+    try:
+        return Publisher.create(fs, folder, durable)
+    except OSError as error:
+        # A restart is no reason to stop: the reserve pays for the one block that is missing.
+        if error.errno != errno.ENOSPC or not active.give_back(SMALL_FILE_BYTES):
+            raise
+    return Publisher.create(fs, folder, durable)
 
 
 def _survey_all(fs: FileSystem, folder: Path, durable: Durable | None) -> list[Survey]:
@@ -78,6 +103,8 @@ def _survey_all(fs: FileSystem, folder: Path, durable: Durable | None) -> list[S
             survey = survey_last(number, headers[place], data, durable)
         survey.damaged = [_quarantine(fs, folder, damage, data) for damage in survey.damaged]
         surveys.append(survey)
+        # Before the next one is read: two segments at once are one too many.
+        del data
     return surveys
 
 
@@ -106,12 +133,13 @@ def _resume_or_create(
     surveys: Sequence[Survey],
     durable: Durable | None,
     next_index: int,
+    reserve_bytes: int,
 ) -> ActiveSegment:
     last = surveys[-1] if surveys else None
     # A segment that `durable` does not state may come from a process that saw an fsync fail.
     stated = last is not None and durable is not None and durable.position == (last.number, last.end)
     if last is not None and last.header is not None and last.ends_clean and stated:
-        return ActiveSegment.resume(fs, folder, last.header, last.end)
+        return ActiveSegment.resume(fs, folder, last.header, last.end, reserve_bytes=reserve_bytes)
     numbers = [survey.number for survey in surveys] + _numbers_being_made(fs, folder)
     number = 1 + max([*numbers, durable.position.segment if durable else 0])
     tail = last.tail if last else []
@@ -119,7 +147,8 @@ def _resume_or_create(
     if last is not None:
         # What is beyond is written again or was never acknowledged.
         previous = Position(last.number, last.synced_to if last.header is not None else last.size)
-    return ActiveSegment.create(
+    create = functools.partial(
+        ActiveSegment.create,
         fs,
         folder,
         folder_descriptor,
@@ -127,7 +156,27 @@ def _resume_or_create(
         first_index=tail[0].record_index if tail else next_index,
         previous=previous,
         carried=tail,
+        reserve_bytes=reserve_bytes,
     )
+    try:
+        return create(ahead_bytes=ALLOCATE_BYTES + reserve_bytes)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or last is None:
+            raise
+    # What a killed process had allocated ahead pays for the new segment: a full disk stops no start.
+    _give_back(fs, folder, last)
+    return create(ahead_bytes=0)
+
+
+def _give_back(fs: FileSystem, folder: Path, last: Survey) -> None:
+    """Free the unused zeros behind everything that was ever written to the last segment."""
+    if last.used >= last.size:
+        return
+    descriptor = fs.open(segment_path(folder, last.number), WRITE)
+    try:
+        fs.truncate(descriptor, last.used)
+    finally:
+        fs.close(descriptor)
 
 
 def _numbers_being_made(fs: FileSystem, folder: Path) -> list[int]:

@@ -23,6 +23,7 @@ class Survey:
 
     end: of its last valid record. stop: bytes beyond are not part of the log.
     synced_to: records that start here or later are of unknown durability and stand in `tail`.
+    used: bytes beyond are zeros and belong to no record.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Survey:
     stop: int
     synced_to: int
     end: int = FIRST
+    used: int = 0
     records: int = 0
     last_index: int = 0
     missing: int = 0
@@ -72,6 +74,8 @@ def survey_last(number: int, header: Header | None, data: bytes, durable: Durabl
         synced_to = stated.offset
     survey = Survey(number, header, len(data), len(data), synced_to)
     last_gap = _read_records(survey, data)
+    # A record's payload and padding may end in zeros: the scan knows where it ends.
+    survey.used = max(survey.end, synced_to, last_gap.end if last_gap else 0)
     if last_gap is not None and durable is not None and survey.end >= synced_to:
         # Never acknowledged: a write that was under way when the process or the power went.
         survey.torn_bytes = last_gap.end - last_gap.start

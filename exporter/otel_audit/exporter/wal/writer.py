@@ -19,7 +19,9 @@ from .errors import FrameRefused, WalClosed, WalFailed, WalFull, WalLocked, tran
 from .files import OS, READ, FileSystem, sync_folder_or_fail
 from .format import FIRST, FRAME_BYTES_MAX, Position, record_bytes
 from .reader import read_segments
+from .receipt import Receipt
 from .recovery import Recovery, recover
+from .segment import RESERVE_BYTES
 
 # A segment is read whole into memory and is what is deleted at once: small enough for both.
 SEGMENT_BYTES_MAX: Final = 64 << 20
@@ -34,15 +36,13 @@ OnDurable = Callable[[Position], None]
 
 
 class _Entry(NamedTuple):
-    """A frame on its way, or with frame None the wish for a new segment."""
+    """A frame on its way, or with frame None the wish for a new segment. bytes: on disk."""
 
     frame: bytes | None
+    bytes: int
     on_durable: OnDurable | None
-    future: Future[Position]
-
-    @property
-    def bytes(self) -> int:
-        return record_bytes(len(self.frame)) if self.frame is not None else 0
+    answer: Future[Position] | Receipt
+    reserved: bool = False
 
 
 class Wal:
@@ -57,6 +57,7 @@ class Wal:
         group_bytes_max: int,
         commit_delay_s_max: float,
         queue_bytes_max: int,
+        reserve_bytes: int,
     ) -> None:
         self._committer = committer
         self._recovery = recovery
@@ -64,6 +65,7 @@ class Wal:
         self._group_bytes_max = group_bytes_max
         self._commit_delay_s_max = commit_delay_s_max
         self._queue_bytes_max = queue_bytes_max
+        self._reserve_bytes = reserve_bytes
         # Guarded by the condition.
         self._changed = threading.Condition()
         self._queue: deque[_Entry] = deque()
@@ -82,10 +84,12 @@ class Wal:
         commit_bytes_max: int = COMMIT_BYTES_MAX,
         commit_delay_s_max: float = 0.0,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> Wal:
         """Recover the log in `directory` (made when missing, its parent must exist) and start writing.
 
         commit_delay_s_max: how long a commit may wait for company; 0 takes what is queued.
+        reserve_bytes: held on the disk, and free in the queue, for reserved frames (see `submit`).
         Raises WalLocked, WalFull (disk), WalFailed, NewerWal; then nothing that was acknowledged is lost
         and opening may be tried again.
         """
@@ -96,7 +100,7 @@ class Wal:
                 on_error.callback(fs.close, folder)
                 fs.lock(folder)
                 _sync_parent(fs, directory)
-                recovered = recover(fs, directory, folder)
+                recovered = recover(fs, directory, folder, reserve_bytes)
             except BlockingIOError as error:
                 raise WalLocked(
                     f"the write-ahead log in {directory} is open in another process",
@@ -107,12 +111,20 @@ class Wal:
             on_error.pop_all()
         end, numbers = recovered.active.position, list(recovered.segments)
         wal = cls(
-            Committer(fs, directory, folder, recovered, segment_bytes_max),
+            Committer(
+                fs,
+                directory,
+                folder,
+                recovered,
+                segment_bytes_max=segment_bytes_max,
+                reserve_bytes=reserve_bytes,
+            ),
             recovered.recovery,
             lambda: read_segments(fs, directory, numbers, end),
             group_bytes_max=min(commit_bytes_max, segment_bytes_max - FIRST),
             commit_delay_s_max=commit_delay_s_max,
             queue_bytes_max=queue_bytes_max,
+            reserve_bytes=reserve_bytes,
         )
         wal._thread.start()
         return wal
@@ -135,7 +147,7 @@ class Wal:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes submitted and not yet durable, at most `queue_bytes_max` and one frame."""
+        """Bytes submitted and not yet durable, at most `queue_bytes_max`, the reserve and one frame."""
         with self._changed:
             return self._queued_bytes
 
@@ -150,35 +162,43 @@ class Wal:
         """
         return self._replay()
 
-    def append(self, frame: bytes) -> Position:
+    def append(self, frame: bytes, *, reserved: bool = False) -> Position:
         """Make one frame durable and return the position after it.
 
         frame: 1 byte to 32 MiB, already redacted. Returns after the fsync that covers it.
-        Raises WalFull, WalFailed, WalClosed, FrameRefused.
+        reserved: see `submit`. Raises WalFull, WalFailed, WalClosed, FrameRefused.
         """
-        return self.submit(frame).result()
+        receipt = Receipt()
+        self._enqueue(_Entry(frame, _record_bytes(frame), None, receipt, reserved))
+        return receipt.wait()
 
-    def submit(self, frame: bytes, on_durable: OnDurable | None = None) -> Future[Position]:
+    def submit(
+        self, frame: bytes, on_durable: OnDurable | None = None, *, reserved: bool = False
+    ) -> Future[Position]:
         """Queue one frame; frames enter the log in the order of these calls.
 
         on_durable runs on the WAL thread, in that order, after the fsync and before the future resolves; it
         must be quick. An error of its own becomes the future's: the frame stays in the log all the same.
+        reserved: an event of the service itself, which must be kept when the disk or the queue is full for
+        others; it may use the reserve then, and pass frames before it that are refused.
         Raises WalFull (queue), WalFailed, WalClosed, FrameRefused; the future may hold WalFull (disk),
         WalFailed, WalClosed.
         """
-        if not 0 < len(frame) <= FRAME_BYTES_MAX:
-            raise FrameRefused(
-                f"a frame of {len(frame)} bytes cannot be a record (1 to {FRAME_BYTES_MAX})",
-                hint="split the batch",
-            )
-        return self._enqueue(_Entry(frame, on_durable, Future()))
+        future: Future[Position] = Future()
+        # Submitted frames are written even when nobody waits for them: a cancelled future would lie.
+        future.set_running_or_notify_cancel()
+        self._enqueue(_Entry(frame, _record_bytes(frame), on_durable, future, reserved))
+        return future
 
     def roll(self) -> int:
         """Seal the active segment unless it is empty; return the number of the active one.
 
-        Raises WalFull (the segment stays active), WalFailed, WalClosed.
+        Also on a full disk, where sealing and removing a segment is what frees space. Raises WalFull (the
+        segment stays active), WalFailed, WalClosed.
         """
-        return self._enqueue(_Entry(None, None, Future())).result().segment
+        receipt = Receipt()
+        self._enqueue(_Entry(None, 0, None, receipt))
+        return receipt.wait().segment
 
     def remove(self, segment: int) -> None:
         """Delete a sealed segment whose records are durable elsewhere; one that is gone already is fine.
@@ -191,7 +211,7 @@ class Wal:
         """Write what is queued, for at most 30 s, and close. Safe to call again."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._changed.notify()
         self._thread.join(CLOSE_S_MAX)
 
     def __enter__(self) -> Wal:
@@ -202,15 +222,14 @@ class Wal:
     ) -> None:
         self.close()
 
-    def _enqueue(self, entry: _Entry) -> Future[Position]:
-        # Submitted frames are written even when nobody waits for them: a cancelled future would lie.
-        entry.future.set_running_or_notify_cancel()
+    def _enqueue(self, entry: _Entry) -> None:
         with self._changed:
             if self._stopped is not None:
                 raise _afresh(self._stopped)
             if self._closing:
                 raise _closed()
-            if self._queued_bytes and self._queued_bytes + entry.bytes > self._queue_bytes_max:
+            bound = self._queue_bytes_max + (self._reserve_bytes if entry.reserved else 0)
+            if self._queued_bytes and self._queued_bytes + entry.bytes > bound:
                 raise WalFull(
                     f"{self._queued_bytes} bytes wait for the write-ahead log",
                     cause="queue",
@@ -218,8 +237,9 @@ class Wal:
                 )
             self._queue.append(entry)
             self._queued_bytes += entry.bytes
-            self._changed.notify_all()
-        return entry.future
+            # With frames in the queue the WAL thread is awake, or waits for company and looks at the clock.
+            if len(self._queue) == 1 or self._commit_delay_s_max:
+                self._changed.notify()
 
     def _run(self) -> None:
         reason: WalFailed | WalClosed = WalFailed(
@@ -257,18 +277,18 @@ class Wal:
                     break
             return batch
 
-    def _commit(self, batch: list[_Entry]) -> None:
+    def _commit(self, batch: list[_Entry], *, from_reserve: bool = False) -> None:
         """Make a group durable and tell everybody, or refuse it. Raises WalFailed."""
         frames = [entry.frame for entry in batch if entry.frame is not None]
         try:
-            positions = self._committer.commit(frames) if frames else [self._committer.roll()]
+            if frames:
+                positions = self._committer.commit(frames, reserved=from_reserve)
+            else:
+                positions = [self._committer.roll(without_room=True)]
         except OSError as error:
-            refusals = [translate(error, "be written") for _ in batch]
-            if isinstance(refusals[0], WalFailed):
-                raise refusals[0] from error
-            self._release(batch)
-            for entry, refusal in zip(batch, refusals, strict=True):
-                entry.future.set_exception(refusal)
+            self._refuse([entry for entry in batch if from_reserve or not entry.reserved], error)
+            if not from_reserve and (reserved := [entry for entry in batch if entry.reserved]):
+                self._commit(reserved, from_reserve=True)
             return
         # Before anybody is told: who was just answered finds room for the next frame.
         self._release(batch)
@@ -277,9 +297,18 @@ class Wal:
                 if entry.on_durable is not None:
                     entry.on_durable(position)
             except Exception as error:  # noqa: BLE001  one subscriber's error must not stop the log
-                entry.future.set_exception(error)
+                entry.answer.set_exception(error)
             else:
-                entry.future.set_result(position)
+                entry.answer.set_result(position)
+
+    def _refuse(self, batch: list[_Entry], error: OSError) -> None:
+        refusal = translate(error, "be written")
+        if isinstance(refusal, WalFailed):
+            raise refusal from error
+        self._release(batch)
+        for entry in batch:
+            # One for each: an exception that is raised twice grows its traceback.
+            entry.answer.set_exception(translate(error, "be written"))
 
     def _release(self, batch: list[_Entry]) -> None:
         with self._changed:
@@ -294,8 +323,8 @@ class Wal:
         # Before anybody is told: who hears of it may open the log anew.
         self._committer.close(failed=isinstance(reason, WalFailed))
         for entry in left:
-            if not entry.future.done():
-                entry.future.set_exception(_afresh(reason))
+            if not entry.answer.done():
+                entry.answer.set_exception(_afresh(reason))
 
 
 def _sync_parent(fs: FileSystem, directory: Path) -> None:
@@ -304,6 +333,15 @@ def _sync_parent(fs: FileSystem, directory: Path) -> None:
         sync_folder_or_fail(fs, parent)
     finally:
         fs.close(parent)
+
+
+def _record_bytes(frame: bytes) -> int:
+    if not 0 < len(frame) <= FRAME_BYTES_MAX:
+        raise FrameRefused(
+            f"a frame of {len(frame)} bytes cannot be a record (1 to {FRAME_BYTES_MAX})",
+            hint="split the batch",
+        )
+    return record_bytes(len(frame))
 
 
 def _closed() -> WalClosed:

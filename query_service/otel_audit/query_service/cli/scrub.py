@@ -6,7 +6,6 @@ import click
 
 from ..app.core import Core
 from ..app.local_control import ask_server, scrub_report
-from ..settings import Settings
 from .context import CliContext, json_option, pass_cli, print_json
 
 
@@ -22,7 +21,7 @@ def scrub(cli: CliContext, ctx: click.Context, as_json: bool) -> None:
     """
     report = ask_server(cli.data_dir, "scrub")
     if report is None:
-        core = Core(Settings.load(cli.data_dir))
+        core = Core(cli.settings())
         try:
             report = scrub_report(core.store.scrub())
         finally:
