@@ -66,6 +66,22 @@ def test_a_crash_between_pack_and_clean_up_reads_the_same(root: RegionRoot) -> N
     assert ledger(root) == ["000000000001-000000001000.ndjson"]
 
 
+class PackedMeanwhile(LocalBlobs):
+    """Packs the chain between the listing of its entries and the reading of the 500th."""
+
+    def get(self, key: str) -> bytes:
+        if key.endswith(f"{500:012d}.json"):
+            pack(LocalBlobs(self.root), key.rpartition("/")[0], PACK_ENTRIES)
+        return super().get(key)
+
+
+def test_a_history_that_is_packed_while_it_is_read_is_read_whole(root: RegionRoot) -> None:
+    chain(root, PACK_ENTRIES + 3)
+    folder = root.ledger_key("acme", "w1")
+    before = list(history(LocalBlobs(root.path), folder))
+    assert list(history(PackedMeanwhile(root.path), folder)) == before
+
+
 @pytest.mark.parametrize("missing", [1, 6, 11])
 def test_a_missing_entry_is_noticed_and_not_written_over(root: RegionRoot, missing: int) -> None:
     chain(root, 12)

@@ -27,23 +27,30 @@ def numbered(number: int) -> str:
 
 def history(blobs: Blobs, folder: str, after: int = 0) -> Iterator[bytes]:
     """The entries with numbers above `after`, in order. Raises ManifestBroken when one is missing."""
-    packs, singles = _listed(blobs, folder)
     number = after
-    for first, last in packs:
-        if last <= number:
-            continue
-        lines = blobs.get(f"{folder}/{_pack_name(first, last)}").splitlines()
-        if len(lines) != last - first + 1 or first > number + 1:
-            raise _missing(folder, number + 1)
-        yield from lines[number + 1 - first :]
-        number = last
-    for single in singles:
-        if single <= number:
-            continue
-        if single != number + 1:
-            raise _missing(folder, number + 1)
-        yield blobs.get(f"{folder}/{numbered(single)}")
-        number = single
+    while True:
+        packs, singles = _listed(blobs, folder)
+        for first, last in packs:
+            if last <= number:
+                continue
+            lines = blobs.get(f"{folder}/{_pack_name(first, last)}").splitlines()
+            if len(lines) != last - first + 1 or first > number + 1:
+                raise _missing(folder, number + 1)
+            yield from lines[number + 1 - first :]
+            number = last
+        for single in singles:
+            if single <= number:
+                continue
+            if single != number + 1:
+                raise _missing(folder, number + 1)
+            try:
+                raw = blobs.get(f"{folder}/{numbered(single)}")
+            except FileNotFoundError:
+                break  # packed a moment ago: the new list has the pack
+            yield raw
+            number = single
+        else:
+            return
 
 
 def entry_bytes(blobs: Blobs, folder: str, number: int) -> bytes:
