@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -12,6 +13,9 @@ from typing import Final
 
 import pyarrow as pa
 
+from otel_audit.instrumentation.errors import AuditError
+
+from ..wal.files import OS, FileSystem
 from ..wal.format import Position
 from ..wal.writer import Wal
 from .blobs import Blobs, LocalBlobs, make_folder, put_new
@@ -24,7 +28,7 @@ from .lock import RootLock
 from .maintainer import Maintainer, Months
 from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
-from .removal import quarantine_file, tidy_after_crash
+from .removal import quarantine_file
 from .retention import Expired
 from .segments import Segments
 from .sidecar import Sidecars
@@ -53,17 +57,28 @@ class Store:
         now: Callable[[], float] = time.time,
         verified: VerifiedFiles | None = None,
         blobs: Blobs | None = None,
+        fs: FileSystem = OS,
     ) -> None:
         """Recover what a crash left and take over the root.
 
-        Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors.
+        fs: the file system under log and files, so that tests can fail the N-th call.
+        Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors; then the root is free again.
         """
         self.root = root
-        make_folder(root.path)
-        self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
-        self.writer_id = _writer_id(root.path)
-        self._blobs = blobs or LocalBlobs(root.path)
-        self._verified = verified or VerifiedFiles()
+        make_folder(root.path, fs=fs)
+        with contextlib.ExitStack() as on_error:
+            self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
+            on_error.callback(self._lock_file.release)
+            self.wal = Wal.open(root.wal, fs=fs, segment_bytes_max=wal_segment_bytes_max)
+            on_error.callback(self.wal.close)
+            self.writer_id = _writer_id(root.path, fs)
+            self._recover(blobs or LocalBlobs(root.path, fs), verified or VerifiedFiles(), now)
+            on_error.pop_all()
+
+    def _recover(self, blobs: Blobs, verified: VerifiedFiles, now: Callable[[], float]) -> None:
+        root = self.root
+        self._blobs = blobs
+        self._verified = verified
         self._manifest = Manifest(root, self._blobs)
         sidecars = Sidecars(root, self._blobs)
         self._contents = Contents(
@@ -71,13 +86,11 @@ class Store:
         )
         self._listeners: tuple[Listener, ...] = ()
         self._damages: list[str] = []
-        self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
         self._segments = Segments(self.wal, self._contents)
         self._replay()
-        for tenant in root.tenants():
-            tidy_after_crash(root, self._blobs, self._contents, tenant)
-        self.look_at_files()
         self._maintainer = Maintainer(root, self._blobs, self._contents, self._segments, self._verified, now)
+        self._maintainer.tidy_after_crash()
+        self.look_at_files()
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
@@ -113,7 +126,11 @@ class Store:
             if not damaged or all(self._contents.is_live(tenant, ref) for ref in refs):
                 break
         for ref in differing:
-            quarantine_file(self.root, self._blobs, tenant, ref)
+            try:
+                quarantine_file(self.root, self._blobs, tenant, ref)
+            except OSError:
+                # A full or read-only disk is no reason not to answer: the file is left out all the same.
+                log.exception("%s of %s could not be moved to quarantine", ref.path.name, tenant)
         if damaged:
             self.look_at_files()
         return Snapshot(tenant, files, join(tables, as_of), position, damaged)
@@ -144,9 +161,14 @@ class Store:
         """Delete the partitions whose period is over at `now`, but for held rows; returns what went.
 
         months: tenant, now → months a class. actor: who asked, kept in the manifest entry. held: what legal
-        holds keep; a partition that is held in part is rewritten to its held rows.
+        holds keep; a partition that is held in part is rewritten to its held rows. A partition that could not
+        be deleted is logged and left for the next run.
         """
-        self.seal()
+        try:
+            self.seal()
+        except (OSError, AuditError):
+            # Room may be just what is missing. Rows that are still hot go with a later run.
+            log.exception("sealing failed before retention")
         return self._maintainer.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=held)
 
     def tidy(self) -> None:
@@ -195,10 +217,13 @@ class Store:
     def next_seq(self, tenant: str) -> int:
         return self._contents.next_seq(tenant)
 
-    def publish(self, frames: list[tuple[Position, Frame]]) -> None:
+    def note(self, position: Position, frame: Frame) -> None:
+        self._segments.note(position, frame)
+
+    def publish(self, frames: list[Frame]) -> None:
         news = [
-            Published(frame.tenant, frame.writer, frame.seq_min, frame.seq_max, self._hold(position, frame))
-            for position, frame in frames
+            Published(frame.tenant, frame.writer, frame.seq_min, frame.seq_max, self._contents.hold(frame))
+            for frame in frames
         ]
         for item in news:
             for listener in self._listeners:
@@ -219,27 +244,23 @@ class Store:
 
     # Own affairs.
 
-    def _hold(self, position: Position, frame: Frame) -> pa.Table:
-        self._segments.note(position, frame)
-        return self._contents.hold(frame)
-
     def _replay(self) -> None:
         for position, data in self.wal.replay():
             frame = Frame.decode(data)
+            self._segments.note(position, frame)
             known = self._contents.reached(frame.tenant, frame.writer)
             if frame.seq_max <= known:
                 # Sealed already; its segment only waits for its neighbours.
-                self._segments.note(position, frame)
                 continue
             if frame.seq_min <= known:
                 rows = frame.rows.slice(known - frame.seq_min + 1)
                 frame = Frame(frame.tenant, frame.writer, known + 1, rows)
-            self._hold(position, frame)
+            self._contents.hold(frame)
 
 
-def _writer_id(root: Path) -> str:
+def _writer_id(root: Path, fs: FileSystem) -> str:
     """This root's stable writer id, made on first use."""
     path = root / "writer-id"
     if not path.exists():
-        put_new(path, f"w{uuid.uuid4().hex[:12]}".encode())
+        put_new(path, f"w{uuid.uuid4().hex[:12]}".encode(), fs=fs)
     return path.read_text().strip()

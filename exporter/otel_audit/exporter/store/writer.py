@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -41,7 +42,10 @@ class Ledger(Protocol):
 
     def next_seq(self, tenant: str) -> int: ...
 
-    def publish(self, frames: list[tuple[Position, Frame]]) -> None:
+    def note(self, position: Position, frame: Frame) -> None:
+        """The log holds a frame; called on its thread, before its segment can be any but the active one."""
+
+    def publish(self, frames: list[Frame]) -> None:
         """Durable frames, in sequence order: make them visible to readers."""
 
     def check_room(self) -> None:
@@ -172,13 +176,14 @@ class StoreWriter:
     def _write(self, frames: list[Frame]) -> dict[str, Exception]:
         """Write one record a tenant; returns tenant → error of those that are not durable."""
         failed: dict[str, Exception] = {}
-        durable: list[tuple[Position, Frame]] = []
+        durable: list[Frame] = []
         pending: list[tuple[Frame, Future[Position]]] = []
 
         def settle() -> None:
             for frame, future in pending:
                 try:
-                    durable.append((future.result(), frame))
+                    future.result()
+                    durable.append(frame)
                 except Exception as error:  # noqa: BLE001 - that tenant is refused, the others go on
                     failed[frame.tenant] = error
             pending.clear()
@@ -190,7 +195,9 @@ class StoreWriter:
             if frame.tenant in failed:
                 continue
             try:
-                pending.append((frame, self._wal.submit(frame.encode())))
+                # Noted before it is known here: until then sealing would take its segment for done with.
+                noted = partial(self._ledger.note, frame=frame)
+                pending.append((frame, self._wal.submit(frame.encode(), noted)))
             except Exception as error:  # noqa: BLE001
                 failed[frame.tenant] = error
         settle()
