@@ -77,6 +77,11 @@ class FaultyFiles(FastFiles):
         """No more faults."""
         self.only = frozenset()
 
+    def break_now(self, code: int, only: frozenset[str] = CALLS) -> None:
+        """From now on every call fails with `code`."""
+        self.code, self.nth, self.for_ever, self.short = code, 1, True, False
+        self.calls, self.only = 0, only
+
     def _call(self, name: str) -> bool:
         """Count a call; raise when its turn has come; True asks a pwrite to be short."""
         with self._lock:

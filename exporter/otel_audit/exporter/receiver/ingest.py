@@ -38,7 +38,7 @@ _RECORD_ID_KEY: Final = json.dumps(Attr.RECORD_ID)
 class RowWriter(Protocol):
     """What the store offers: all rows durable when `append` returns, or none."""
 
-    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None: ...
+    def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None: ...
 
 
 class RowRedactor(Protocol):
@@ -85,9 +85,15 @@ class Ingest:
 
     def accept_own(self, tenant: str, request: ExportLogsServiceRequest) -> int:
         """Store the service's own events for `tenant`, as `accept` does."""
-        return self._accept(request, lambda _: (tenant, None, None))
+        return self._accept(request, lambda _: (tenant, None, None), own=True)
 
-    def _accept(self, request: ExportLogsServiceRequest, route: Callable[[str | None], _Route]) -> int:
+    def _accept(
+        self,
+        request: ExportLogsServiceRequest,
+        route: Callable[[str | None], _Route],
+        *,
+        own: bool = False,
+    ) -> int:
         self.limits.check_records(
             sum(len(scope.log_records) for source in request.resource_logs for scope in source.scope_logs)
         )
@@ -109,7 +115,7 @@ class Ingest:
             tenant: self._finished(tenant, batch if len(rows_of) == 1 else batch.take(pa.array(indices)))
             for tenant, indices in rows_of.items()
         }
-        self._writer.append(rows)
+        self._writer.append(rows, own=own)
         self._on_stored(rows)
         return int(batch.num_rows)
 

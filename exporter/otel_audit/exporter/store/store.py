@@ -29,6 +29,7 @@ from .maintainer import Maintainer, Months
 from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
 from .removal import quarantine_file
+from .reserve import check_reserve
 from .retention import Expired
 from .segments import Segments
 from .sidecar import Sidecars
@@ -64,7 +65,7 @@ class Store:
         fs: the file system under log and files, so that tests can fail the N-th call.
         Raises StoreLocked, ManifestBroken, NewerData, or the WAL's own errors; then the root is free again.
         """
-        self.root = root
+        self.root, self._fs = root, fs
         make_folder(root.path, fs=fs)
         with contextlib.ExitStack() as on_error:
             self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
@@ -93,8 +94,10 @@ class Store:
         self.look_at_files()
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
-    def append(self, rows: Mapping[str, pa.RecordBatch]) -> None:
-        """See StoreWriter.append."""
+    def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None:
+        """See StoreWriter.append. own: the service's own events, which may use the disk's reserve."""
+        if not own:
+            check_reserve(self._fs, self.root.path)
         self._writer.append(rows)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:

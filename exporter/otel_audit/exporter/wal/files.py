@@ -63,6 +63,9 @@ class FileSystem(Protocol):
 
     def unlink(self, path: Path) -> None: ...
 
+    def free_bytes(self, path: Path) -> int:
+        """How much may still be written on the disk of `path`."""
+
 
 class OsFiles:
     """The real file system."""
@@ -121,6 +124,10 @@ class OsFiles:
 
     def unlink(self, path: Path) -> None:
         path.unlink()
+
+    def free_bytes(self, path: Path) -> int:
+        disk = os.statvfs(path)
+        return disk.f_bavail * disk.f_frsize
 
 
 OS: Final[FileSystem] = OsFiles()

@@ -15,6 +15,7 @@ from otel_audit.exporter.store.keyring import Keyring
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.retention import DEFAULT_MONTHS, Expired
 from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.wal.files import OS, FileSystem
 from otel_audit.instrumentation.event import AuditEvent
 from otel_audit.instrumentation.ids import uuid7
 
@@ -30,12 +31,15 @@ from .meter import Observer
 class Core:
     """Owns the data directory while it is open. `serve` adds listeners; an offline command uses it as is."""
 
-    def __init__(self, settings: Settings, *, lock_timeout_s: float = 0.0) -> None:
-        """Raises StoreLocked when another process owns the directory, and the rooms' own errors."""
+    def __init__(self, settings: Settings, *, lock_timeout_s: float = 0.0, fs: FileSystem = OS) -> None:
+        """fs: the file system under the store.
+
+        Raises StoreLocked when another process owns the directory, and the rooms' own errors.
+        """
         self.settings = settings
         self.root = RegionRoot(settings.data_dir)
         make_folder(self.root.path)
-        self.store = Store(self.root, lock_timeout_s=lock_timeout_s)
+        self.store = Store(self.root, lock_timeout_s=lock_timeout_s, fs=fs)
         self.db = ControlDatabase.open(self.root.path / "control.sqlite")
         self.tenants = Tenants(self.db)
         self.keys = IngestKeys(self.db)

@@ -1,0 +1,30 @@
+"""Room on the disk that senders may not use up: it is for the system's own audit events, and for making room.
+
+Without it a full disk would also refuse every search, as no answer leaves before it is recorded, and
+sealing and retention, which give the log's room back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ..wal.files import FileSystem
+from .errors import StoreUnavailable
+
+# A hundred thousand events of our own, or some of the largest files that sealing and compaction write.
+RESERVE_BYTES: Final = 128 << 20
+
+
+def check_reserve(fs: FileSystem, path: Path) -> None:
+    """Raises StoreUnavailable when the disk of `path` has no more than the reserve left."""
+    try:
+        free_bytes = fs.free_bytes(path)
+    except OSError:
+        return  # then the write itself decides
+    if free_bytes < RESERVE_BYTES:
+        raise StoreUnavailable(
+            f"the disk is full but for {free_bytes >> 20} MiB, kept for the trail's own events",
+            hint="free space on the data directory's disk; writing resumes by itself",
+            retry_after_s=10,
+        )
