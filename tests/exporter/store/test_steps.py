@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from otel_audit.exporter.store.blobs import LocalBlobs
+from otel_audit.exporter.store.errors import StoreUnavailable
+from otel_audit.exporter.store.history import PACK_ENTRIES, numbered, pack
+from otel_audit.exporter.store.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
 from otel_audit.exporter.store.retention import DEFAULT_MONTHS
@@ -19,6 +23,7 @@ from tests.support.store_operations import (
     HELD,
     NOW,
     OLD,
+    OPERATIONS,
     TENANT,
     append,
     event_id,
@@ -174,4 +179,46 @@ def test_seals_that_fail_for_want_of_room_leave_nothing_behind(root: RegionRoot,
         assert lying == [], number
     assert store.seal() == 5
     assert numbers(store) == [1, 2, 3, 4, 5]
+    store.close()
+
+
+def test_a_tenant_whose_files_cannot_be_read_is_refused_and_its_neighbours_are_not(root: RegionRoot) -> None:
+    store = open_store(root)
+    append(store, 1)
+    store.seal()
+    [path] = [ref.path for ref in store.snapshot(TENANT).files]
+    data = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreUnavailable):
+        store.append({TENANT: batch(row(event_id=event_id(1))), "other": batch(row())})
+    assert store.snapshot("other").hot.num_rows == 1
+    path.rmdir()
+    path.write_bytes(data)
+    append(store, 1, 2)
+    assert numbers(store) == [1, 2]
+    store.close()
+
+
+class PackedMeanwhile(LocalBlobs):
+    """The writer packs a chain's entries between a reader's listing and its first look at one."""
+
+    def get(self, key: str) -> bytes:
+        folder = key.rpartition("/")[0]
+        if key.endswith(numbered(1)):
+            pack(LocalBlobs(self.root, FastFiles()), folder, PACK_ENTRIES)
+        return super().get(key)
+
+
+def test_a_reader_follows_entries_that_are_packed_while_it_reads(root: RegionRoot) -> None:
+    OPERATIONS["pack"].fill(root)
+    store = open_store(root)
+    store.seal()
+    expected = Manifest(root, LocalBlobs(root.path)).replay(TENANT)
+    [packed] = root.ledger(TENANT).glob("w*/*.ndjson")
+    for number, line in enumerate(packed.read_bytes().splitlines(), 1):
+        (packed.parent / numbered(number)).write_bytes(line)
+    packed.unlink()
+    assert Manifest(root, PackedMeanwhile(root.path)).replay(TENANT) == expected
+    assert not (packed.parent / numbered(1)).exists()
     store.close()

@@ -27,8 +27,26 @@ def numbered(number: int) -> str:
 
 def history(blobs: Blobs, folder: str, after: int = 0) -> Iterator[bytes]:
     """The entries with numbers above `after`, in order. Raises ManifestBroken when one is missing."""
-    packs, singles = _listed(blobs, folder)
-    number = after
+    number, listed = after, None
+    while True:
+        before, listed = listed, _listed(blobs, folder)
+        if listed == before:
+            raise _missing(folder, number + 1)
+        try:
+            for raw in _read(blobs, folder, listed, number):
+                number += 1
+                yield raw
+        except FileNotFoundError:
+            # The writer may have packed it a moment ago: then another listing has it in another file.
+            continue
+        return
+
+
+def _read(
+    blobs: Blobs, folder: str, listed: tuple[list[tuple[int, int]], list[int]], number: int
+) -> Iterator[bytes]:
+    """What these files hold. Raises FileNotFoundError for one that is not there, ManifestBroken."""
+    packs, singles = listed
     for first, last in packs:
         if last <= number:
             continue
@@ -41,7 +59,7 @@ def history(blobs: Blobs, folder: str, after: int = 0) -> Iterator[bytes]:
         if single <= number:
             continue
         if single != number + 1:
-            raise _missing(folder, number + 1)
+            raise FileNotFoundError(f"{folder}/{numbered(number + 1)}")
         yield blobs.get(f"{folder}/{numbered(single)}")
         number = single
 

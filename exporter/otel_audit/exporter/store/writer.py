@@ -128,8 +128,9 @@ class StoreWriter:
 
     def _commit(self, group: list[_Request]) -> None:
         try:
-            frames = list(self._frames(group))
-            failed = self._write(frames)
+            failed: dict[str, Exception] = {}
+            frames = list(self._frames(group, failed))
+            failed |= self._write(frames)
         except Exception as error:
             # Whatever it is, no caller may be left waiting.
             log.exception("a group of %d requests was not stored", len(group))
@@ -141,14 +142,20 @@ class StoreWriter:
             else:
                 request.done.set_result(None)
 
-    def _frames(self, group: list[_Request]) -> Iterator[Frame]:
+    def _frames(self, group: list[_Request], failed: dict[str, Exception]) -> Iterator[Frame]:
         by_tenant: dict[str, list[pa.RecordBatch]] = {}
         for request in group:
             for tenant, batch in request.rows.items():
                 by_tenant.setdefault(tenant, []).append(batch)
         for tenant, batches in by_tenant.items():
             table = pa.Table.from_batches(batches).combine_chunks()
-            batch = self._without_repeats(tenant, table.to_batches()[0])
+            try:
+                batch = self._without_repeats(tenant, table.to_batches()[0])
+            except Exception as error:
+                # A tenant whose files cannot be read is refused; its neighbours in the group are not.
+                log.exception("repeats of %s could not be looked for", tenant)
+                failed[tenant] = error
+                continue
             seq = self._ledger.next_seq(tenant)
             for rows in _pieces(batch):
                 yield Frame(tenant, self._writer, seq, rows)
