@@ -123,7 +123,7 @@ def _retention(store: Store) -> None:
     store.run_retention(lambda *_: DEFAULT_MONTHS, now=NOW, actor="test")
 
 
-def _retention_with_a_hold(store: Store) -> None:
+def expire_with_a_hold(store: Store) -> None:
     store.run_retention(lambda *_: DEFAULT_MONTHS, now=NOW, actor="test", held=held_of)
 
 
@@ -270,7 +270,7 @@ OPERATIONS = {
     ),
     "retention_with_a_hold": Operation(
         _fill_hold,
-        _retention_with_a_hold,
+        expire_with_a_hold,
         (2, 3, 5, 7),
         (1, 4, 6),
         done=lambda store: sum(ref.rows for ref in _old_files(store)) == 3,
