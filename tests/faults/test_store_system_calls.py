@@ -45,8 +45,11 @@ FAULTS_LONG = {
 }
 if LONG:
     FAULTS |= FAULTS_LONG
+# The long run fails every call. The short one fails every third with one fault, every ninth with the others.
+STEP = {"EIO_once": 1 if LONG else 3}
+STEP_OTHERS = 1 if LONG else 9
 # A pack deletes a thousand files one by one: past this call only some of those like it are tried.
-EVERY_CALL_TO = 400 if LONG else 80
+ALIKE_FROM = 120
 STRIDE = 97 if LONG else 997
 # Numbers of events that are appended beside the operation's own.
 DURING, AFTER, LAST = 101, 102, 103
@@ -97,11 +100,10 @@ def test_whichever_call_fails_no_event_is_lost_or_doubled_and_the_store_heals(
     code, for_ever, short = FAULTS[fault]
     root = RegionRoot(tmp_path / "root")
     counts: Counter[str] = Counter()
-    # The short run tries every call with one fault, and every sixth with the others.
-    step = 1 if LONG or fault == "EIO_once" else 6
+    step = STEP.get(fault, STEP_OTHERS)
     nth, fired = 0, True
     while fired:
-        nth += step if nth < EVERY_CALL_TO else STRIDE
+        nth += step if name != "pack" or nth < ALIKE_FROM else STRIDE
         where = (name, fault, nth)
         fresh(templates[name], root.path)
         fs = FaultyFiles(nth, code, for_ever=for_ever, short=short)
