@@ -18,13 +18,21 @@ RESERVE_BYTES: Final = 128 << 20
 
 def check_reserve(fs: FileSystem, path: Path) -> None:
     """Raises StoreUnavailable when the disk of `path` has no more than the reserve left."""
-    try:
-        free_bytes = fs.free_bytes(path)
-    except OSError:
-        return  # then the write itself decides
-    if free_bytes < RESERVE_BYTES:
+    shortage = shortage_of(fs, path)
+    if shortage:
         raise StoreUnavailable(
-            f"the disk is full but for {free_bytes >> 20} MiB, kept for the trail's own events",
+            shortage,
             hint="free space on the data directory's disk; writing resumes by itself",
             retry_after_s=10,
         )
+
+
+def shortage_of(fs: FileSystem, path: Path) -> str:
+    """What is wrong with the room on the disk of `path`, "" when there is more than the reserve."""
+    try:
+        free_bytes = fs.free_bytes(path)
+    except OSError:
+        return ""  # then the write itself decides
+    if free_bytes >= RESERVE_BYTES:
+        return ""
+    return f"the disk is full but for {free_bytes >> 20} MiB, kept for the trail's own events"

@@ -29,7 +29,7 @@ from .maintainer import Maintainer, Months
 from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
 from .removal import quarantine_file
-from .reserve import check_reserve
+from .reserve import check_reserve, shortage_of
 from .retention import Expired
 from .segments import Segments
 from .sidecar import Sidecars
@@ -197,8 +197,9 @@ class Store:
 
     @property
     def damages(self) -> list[str]:
-        """Live files known to be damaged, one line each."""
-        return self._damages
+        """What is wrong while all else works, one line each: damaged live files, a disk without room."""
+        shortage = shortage_of(self._fs, self.root.path)
+        return [shortage, *self._damages] if shortage else self._damages
 
     @property
     def failure(self) -> str | None:
@@ -237,7 +238,8 @@ class Store:
 
     def check_room(self) -> None:
         if self._manifest.failure:
-            raise StoreUnavailable(self._manifest.failure, hint="restart the server", retry_after_s=30)
+            hint = "it is tried again; restart the server if it lasts"
+            raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
         if self._contents.hot_bytes > HOT_BYTES_MAX:
             raise StoreUnavailable(
                 "too many rows wait to be sealed",
