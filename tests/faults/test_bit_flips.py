@@ -154,6 +154,22 @@ def test_a_flipped_bit_in_any_manifest_entry_refuses_the_start_and_is_named(
     store.close()
 
 
+def test_a_manifest_that_has_lost_its_newest_entry_refuses_the_start(root: RegionRoot) -> None:
+    files = sealed(root)
+    [*_, newest] = sorted(root.ledger(TENANT).glob("*/*.json"))
+    content = newest.read_bytes()
+    newest.unlink()
+    for segment in root.wal.glob("*.wal"):
+        segment.unlink()
+    with pytest.raises(ManifestBroken, match="neither manifest nor write-ahead log"):
+        open_store(root)
+    assert sealed(root) == files
+    newest.write_bytes(content)
+    store = open_store(root)
+    assert sorted(found_ids(store)) == [event_id(each) for each in range(1, 61)]
+    store.close()
+
+
 def test_a_damaged_state_is_not_believed_and_history_is_read_instead(tmp_path: Path) -> None:
     rng = random.Random(8)
     root = RegionRoot(tmp_path / "root")

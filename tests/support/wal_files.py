@@ -71,6 +71,8 @@ class FaultyFiles(FastFiles):
         self.only = only
         self.calls = 0
         self.fired = 0
+        # After so many more links everything fails, 0 for never.
+        self.link_then_break = 0
         self._lock = threading.Lock()
 
     def heal(self) -> None:
@@ -147,6 +149,9 @@ class FaultyFiles(FastFiles):
     def link(self, source: Path, target: Path) -> None:
         self._call("link")
         super().link(source, target)
+        self.link_then_break -= 1
+        if self.link_then_break == 0:
+            self.break_now(self.code)
 
     def unlink(self, path: Path) -> None:
         self._call("unlink")

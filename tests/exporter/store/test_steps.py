@@ -26,6 +26,7 @@ from tests.support.store_operations import (
     OPERATIONS,
     TENANT,
     append,
+    check_folder,
     event_id,
     found_ids,
     held_of,
@@ -221,4 +222,38 @@ def test_a_reader_follows_entries_that_are_packed_while_it_reads(root: RegionRoo
     packed.unlink()
     assert Manifest(root, PackedMeanwhile(root.path)).replay(TENANT) == expected
     assert not (packed.parent / numbered(1)).exists()
+    store.close()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE])
+def test_while_an_entry_is_in_doubt_no_file_it_may_list_is_touched(root: RegionRoot, code: int) -> None:
+    fs = FaultyFiles(1, code, for_ever=True, only=frozenset())
+    store = open_store(root, fs)
+    append(store, 1)
+    store.seal()
+    append(store, 2)
+    # Two links are the file's and its sidecar's; the folder of the third, the entry's, cannot be synced.
+    fs.link_then_break = 3
+    with pytest.raises(StoreUnavailable):
+        store.seal()
+    [entry] = root.ledger(TENANT).glob(f"*/{numbered(2)}")
+    before = {path: path.stat().st_ino for path in root.tenant(TENANT).rglob("*.parquet")}
+    with pytest.raises(StoreUnavailable):
+        append(store, 3)
+    with pytest.raises(StoreUnavailable):
+        store.seal()
+    assert numbers(store) == [1, 2]
+    fs.heal()
+    if code == errno.EIO:
+        with pytest.raises(StoreUnavailable):
+            store.seal()
+        assert {path: path.stat().st_ino for path in root.tenant(TENANT).rglob("*.parquet")} == before
+        store.close()
+        store = open_store(root)
+    else:
+        assert store.seal() == 1
+    assert entry.exists()
+    append(store, 3)
+    assert numbers(store) == [1, 2, 3]
+    check_folder(store, code, tidied=True)
     store.close()

@@ -96,7 +96,10 @@ class Maintainer:
                     # One tenant's trouble is not its neighbours'.
                     self._untidy.add(name)
                     failures.append(failure)
-            self._segments.drop_sealed()
+            try:
+                self._segments.drop_sealed()
+            except (OSError, AuditError) as failure:
+                failures.append(failure)
         if failures:
             raise failures[0]
         return sealed
