@@ -41,6 +41,20 @@ def test_every_filter_is_an_option_of_the_commands() -> None:
         assert f"`--{spec.name.replace('_', '-')}" in doc("cli.md")
 
 
+def test_every_test_that_the_page_on_faults_names_exists() -> None:
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    rows = [line for line in doc("faults.md").splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 15
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= defined, set(named) - defined
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", doc(page)):

@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import random
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,8 +22,8 @@ from opentelemetry.sdk.resources import Resource
 from otel_audit.instrumentation.ids import uuid7
 from tests.support.api_client import admin, tenant_with_key
 from tests.support.node import js_send
-from tests.support.otlp_client import post, record, request
 from tests.support.process import Serve, find_bytes, run
+from tests.support.sender import Sender
 
 LONG = os.environ.get("FAULTS") == "long"
 
@@ -89,35 +88,6 @@ def test_ten_thousand_events_of_two_independent_clients_are_each_found_once(tmp_
         ).fetchall()
         assert found == [(10_000, 10_000)]
         assert run(server.data_dir, "verify", "--tenant", "acme").returncode == 0
-
-
-class Sender(threading.Thread):
-    """Sends batches until told to stop; repeats each one until it is acknowledged, as real clients do."""
-
-    def __init__(self, address: str, key: str) -> None:
-        super().__init__(daemon=True)
-        self.address, self.key = address, key
-        self.acknowledged: list[str] = []
-        self.repeats = 0
-        self.finish = threading.Event()
-
-    def run(self) -> None:
-        while not self.finish.is_set():
-            ids = [uuid7() for _ in range(random.randint(1, 40))]
-            body = request([record(record_id=i) for i in ids]).SerializeToString()
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline:
-                try:
-                    status, _ = post(self.address, self.key, body)
-                except OSError:
-                    status = 0
-                if status == 200:
-                    self.acknowledged += ids
-                    break
-                self.repeats += 1
-                time.sleep(0.02)
-            else:
-                raise AssertionError("a batch was never acknowledged")
 
 
 def test_kill_9_at_random_moments_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from otel_audit.exporter.store.errors import StoreUnavailable
 from otel_audit.exporter.store.keyring import Keyring
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.wal.files import OS, FileSystem
 from tests.support.asgi_server import served
 from tests.support.control import Control
 
@@ -30,8 +31,8 @@ from tests.support.control import Control
 class WatchedStore:
     """The real store, which a test can make refuse as a full disk would."""
 
-    def __init__(self, root: Path) -> None:
-        self.inner = Store(RegionRoot(root))
+    def __init__(self, root: Path, fs: FileSystem = OS) -> None:
+        self.inner = Store(RegionRoot(root), fs=fs)
         self.full = False
         self._failures = 0
 
@@ -45,7 +46,7 @@ class WatchedStore:
         if self._failures:
             self._failures -= 1
             raise StoreUnavailable("not now", retry_after_s=1)
-        self.inner.append(rows)
+        self.inner.append(rows, own=own)
 
     def rows(self, tenant: str) -> list[dict[str, Any]]:
         """What the store holds, in the order it was numbered."""
@@ -59,10 +60,10 @@ class Receiver:
     http: str
     grpc: str
 
-    def __init__(self, folder: Path, limits: IngestLimits | None = None) -> None:
+    def __init__(self, folder: Path, limits: IngestLimits | None = None, *, fs: FileSystem = OS) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.control = Control(folder)
-        self.store = WatchedStore(folder)
+        self.store = WatchedStore(folder, fs)
         self.keyring = Keyring(folder / "keys")
         self.refused: list[RefusedAttempt] = []
         self.limits = limits or IngestLimits()

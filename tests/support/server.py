@@ -13,6 +13,7 @@ import httpx
 import pyarrow as pa
 
 from otel_audit.exporter.store.schema import ROW
+from otel_audit.exporter.wal.files import OS, FileSystem
 from otel_audit.instrumentation.event import AuditEvent
 from otel_audit.instrumentation.ids import uuid7
 from otel_audit.query_service.app.core import Core
@@ -34,9 +35,9 @@ START_TIMEOUT_S = 20.0
 class QueryServer:
     """One running query service on a free loopback port. address: `127.0.0.1:PORT`."""
 
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
+    def __init__(self, data_dir: Path, *, fs: FileSystem = OS, **settings: Any) -> None:
         self.settings = Settings(data_dir=data_dir, http="127.0.0.1:0", **settings)
-        self.core = Core(self.settings)
+        self.core = Core(self.settings, fs=fs)
         self._ingest = self.core.ingest()
         self._has_store = True
         self.services: Services

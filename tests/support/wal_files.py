@@ -76,11 +76,18 @@ class FaultyFiles(FastFiles):
         self.fired = 0
         self.syncs_retried = 0
         self._sync_failed: set[int] = set()
+        # After so many more links everything fails, 0 for never.
+        self.link_then_break = 0
         self._lock = threading.Lock()
 
     def heal(self) -> None:
         """No more faults."""
         self.only = frozenset()
+
+    def break_now(self, code: int, only: frozenset[str] = CALLS) -> None:
+        """From now on every call fails with `code`."""
+        self.code, self.nth, self.for_ever, self.short = code, 1, True, False
+        self.calls, self.only = 0, only
 
     def _call(self, name: str) -> bool:
         """Count a call; raise when its turn has come; True asks a pwrite to be short."""
@@ -159,6 +166,9 @@ class FaultyFiles(FastFiles):
     def link(self, source: Path, target: Path) -> None:
         self._call("link")
         super().link(source, target)
+        self.link_then_break -= 1
+        if self.link_then_break == 0:
+            self.break_now(self.code)
 
     def unlink(self, path: Path) -> None:
         self._call("unlink")

@@ -22,6 +22,7 @@ from otel_audit.exporter.store.checkpoint import (
     read_checkpoint,
     take_checkpoint,
 )
+from otel_audit.exporter.store.entry import encode_entry
 from otel_audit.exporter.store.errors import CheckpointUnusable, NewerData
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.restore import restore
@@ -68,7 +69,8 @@ def rewrite_a_row(root: RegionRoot, number: int) -> None:
     item["bytes"] = path.stat().st_size
     previous = "0" * 64
     for file, entry in zip(ledger(root), entries, strict=True):
-        file.write_bytes(json.dumps(entry | {"previous": previous}).encode())
+        entry.pop("crc32")
+        file.write_bytes(encode_entry(entry | {"previous": previous}))
         previous = hashlib.sha256(file.read_bytes()).hexdigest()
     shutil.rmtree(root.ledger("acme") / "_state", ignore_errors=True)
 

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from otel_audit.exporter.store.entry import encode_entry
 from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
@@ -259,8 +260,9 @@ def test_an_edited_manifest_entry_breaks_the_chain(root: RegionRoot) -> None:
     store.close()
     entry = min(root.ledger("acme").glob("*/*.json"))
     data = json.loads(entry.read_text())
+    del data["crc32"]
     data["add"][0]["sha256"] = "0" * 64
-    entry.write_text(json.dumps(data, indent=1, sort_keys=True))
+    entry.write_bytes(encode_entry(data))
     assert "does not follow" in verify_tenant(root, "acme").problems[0]
     with pytest.raises(ManifestBroken):
         Store(root)

@@ -38,7 +38,7 @@ class Blobs(Protocol):
         """Give a blob another key, durable on return; FileExistsError when that one is taken."""
 
     def delete(self, key: str) -> None:
-        """Remove a blob; one that is gone already is fine."""
+        """Remove a blob, durable on return; one that is gone already is fine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class LocalBlobs:
         path = self.root / key
         with contextlib.suppress(FileNotFoundError):
             self.fs.unlink(path)
+        # Even when it is gone already: an earlier try may have ended between the two steps.
+        with contextlib.suppress(FileNotFoundError):
             sync_folder(path.parent, fs=self.fs)
 
 

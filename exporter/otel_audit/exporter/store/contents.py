@@ -134,6 +134,10 @@ class Contents:
 
     # What maintenance does.
 
+    def settle(self) -> None:
+        """See Manifest.settle."""
+        self._manifest.settle()
+
     def hot_frames(self, tenant: str) -> list[Frame]:
         """The tenant's hot frames in sequence order."""
         with self._lock:
@@ -145,6 +149,9 @@ class Contents:
         now = self._now()
         with self._lock:
             hot = sorted(self._hot.tenants.items())
+            for _, rows in hot:
+                # When the clock was set back, rows from "later" would wait until it is that late again.
+                rows.since = min(rows.since, now)
         return [name for name, rows in hot if due is None or due(rows.rows, rows.bytes, now - rows.since)]
 
     def manifest_of(self, tenant: str) -> TenantManifest:

@@ -27,30 +27,41 @@ def numbered(number: int) -> str:
 
 def history(blobs: Blobs, folder: str, after: int = 0) -> Iterator[bytes]:
     """The entries with numbers above `after`, in order. Raises ManifestBroken when one is missing."""
-    number = after
+    number, listed = after, None
     while True:
-        packs, singles = _listed(blobs, folder)
-        for first, last in packs:
-            if last <= number:
-                continue
-            lines = blobs.get(f"{folder}/{_pack_name(first, last)}").splitlines()
-            if len(lines) != last - first + 1 or first > number + 1:
-                raise _missing(folder, number + 1)
-            yield from lines[number + 1 - first :]
-            number = last
-        for single in singles:
-            if single <= number:
-                continue
-            if single != number + 1:
-                raise _missing(folder, number + 1)
-            try:
-                raw = blobs.get(f"{folder}/{numbered(single)}")
-            except FileNotFoundError:
-                break  # packed a moment ago: the new list has the pack
-            yield raw
-            number = single
-        else:
-            return
+        before, listed = listed, _listed(blobs, folder)
+        if listed == before:
+            raise _missing(folder, number + 1)
+        try:
+            for raw in _read(blobs, folder, listed, number):
+                number += 1
+                yield raw
+        except FileNotFoundError:
+            # The writer may have packed it a moment ago: then another listing has it in another file.
+            continue
+        return
+
+
+def _read(
+    blobs: Blobs, folder: str, listed: tuple[list[tuple[int, int]], list[int]], number: int
+) -> Iterator[bytes]:
+    """What these files hold. Raises FileNotFoundError for one that is not there, ManifestBroken."""
+    packs, singles = listed
+    for first, last in packs:
+        if last <= number:
+            continue
+        lines = blobs.get(f"{folder}/{_pack_name(first, last)}").splitlines()
+        if len(lines) != last - first + 1 or first > number + 1:
+            raise _missing(folder, number + 1)
+        yield from lines[number + 1 - first :]
+        number = last
+    for single in singles:
+        if single <= number:
+            continue
+        if single != number + 1:
+            raise FileNotFoundError(f"{folder}/{numbered(number + 1)}")
+        yield blobs.get(f"{folder}/{numbered(single)}")
+        number = single
 
 
 def entry_bytes(blobs: Blobs, folder: str, number: int) -> bytes:

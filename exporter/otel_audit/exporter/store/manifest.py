@@ -13,8 +13,9 @@ all the same. Format: docs/parquet-layout.md.
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,11 +23,22 @@ from typing import Any
 import msgspec
 
 from .blobs import Blobs
-from .entry import MANIFEST_VERSION, Chain, Entry, ManifestFile, TenantManifest, entry_of, text_of
-from .errors import ManifestBroken
+from .entry import (
+    MANIFEST_VERSION,
+    Chain,
+    Entry,
+    ManifestFile,
+    TenantManifest,
+    encode_entry,
+    entry_of,
+    text_of,
+)
+from .errors import ManifestBroken, StoreUnavailable
 from .history import history, numbered
 from .partition import RegionRoot
 from .state import latest_state
+
+log = logging.getLogger(__name__)
 
 
 class Manifest:
@@ -35,7 +47,10 @@ class Manifest:
     def __init__(self, root: RegionRoot, blobs: Blobs) -> None:
         self._root, self._blobs = root, blobs
         self.failure: str | None = None
-        """Why nothing can be entered any more until a restart, None while it can."""
+        """Why nothing can be entered now, None while it can."""
+        # The key of an entry that may be on disk without being known to be durable, "" for none.
+        self._in_doubt = ""
+        self._until_restart = False
 
     def load(self, tenant: str) -> TenantManifest:
         """The live files of a tenant, from the last state on. Raises ManifestBroken, NewerData."""
@@ -110,8 +125,9 @@ class Manifest:
 
         kind: `seal` (seq is its range), `compact` or `retention`. facts: policy, actor, reason.
         Returns the entry's bytes. Raises ManifestBroken when another process wrote that number, OSError
-        with nothing entered.
+        with nothing entered, StoreUnavailable as `settle` does.
         """
+        self.settle()
         folder = self._root.tenant(state.tenant)
         chain = state.chains.get(writer, Chain())
         entry = {
@@ -128,7 +144,7 @@ class Manifest:
             "remove": [msgspec.to_builtins(file.to_item(folder)) for file in remove],
             "facts": dict(facts or {}),
         }
-        raw = json.dumps(entry).encode()
+        raw = encode_entry(entry)
         key = f"{self._root.ledger_key(state.tenant, writer)}/{numbered(chain.number + 1)}"
         try:
             self._blobs.put_new(key, raw)
@@ -139,18 +155,33 @@ class Manifest:
                 entry=key,
             ) from error
         except OSError:
-            self._withdraw(key)
+            self._in_doubt = key
+            self.settle()
             raise
         return raw
 
-    def _withdraw(self, key: str) -> None:
-        """Take back an entry that may be there but is not known to be durable."""
-        try:
-            self._blobs.delete(key)
-        except OSError as error:
-            # The next entry would get the same number and other content.
-            self.failure = "a manifest entry could be neither finished nor taken back"
-            raise ManifestBroken(self.failure, tenant="", entry=key) from error
+    def settle(self) -> None:
+        """Take back an entry that may be there but is not known to be durable.
+
+        The next one would get the same number and other content, and a restart may find either: until this
+        succeeds no file may come or go. Raises StoreUnavailable.
+        """
+        if not self._in_doubt:
+            return
+        hint = "it is tried again; restart the server if it lasts"
+        if not self._until_restart:
+            try:
+                self._blobs.delete(self._in_doubt)
+            except OSError as error:
+                # A disk that broke a promise once may have forgotten what it is asked to sync again.
+                self._until_restart = error.errno == errno.EIO
+                self.failure = "a manifest entry could be neither finished nor taken back"
+                log.error("%s: %s", self.failure, error)
+            else:
+                self._in_doubt, self.failure = "", None
+                return
+        hint = "check the disk, then restart the server" if self._until_restart else hint
+        raise StoreUnavailable(str(self.failure), hint=hint, retry_after_s=30)
 
     def apply(self, state: TenantManifest, raw: bytes) -> None:
         """Make a committed entry visible in `state`."""

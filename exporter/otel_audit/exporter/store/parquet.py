@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from .blobs import Blobs
 from .entry import ManifestFile
 from .partition import RegionRoot
+from .removal import delete_files
 from .schema import PARQUET
 from .sidecar import SidecarBuilder
 from .snapshot import FileRef
@@ -67,8 +69,14 @@ def write_file(
         seq_max=facts.seq_max,
         sha256=sha256,
     )
-    _put_again(blobs, root.key(ref.path), data)
-    _put_again(blobs, root.key(ref.index), sidecar.encode())
+    try:
+        _put_again(blobs, root.key(ref.path), data)
+        _put_again(blobs, root.key(ref.index), sidecar.encode())
+    except OSError:
+        # A full disk must not fill up with what no entry will ever list.
+        with contextlib.suppress(OSError):
+            delete_files(root, blobs, [ref])
+        raise
     return ManifestFile(ref, facts.id_min, facts.id_max)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from otel_audit.instrumentation.errors import AuditError
 
+from ..wal.files import OS, FileSystem
 from .claim import claim_root
 from .errors import StoreUnavailable
 from .keyring import Keyring
@@ -34,9 +35,17 @@ class RegionStores:
     """A store for every region behind the surface of one. Thread-safe, as Store is."""
 
     def __init__(
-        self, roots: Mapping[str, RegionRoot], region_of: RegionOf, *, lock_timeout_s: float = 0.0
+        self,
+        roots: Mapping[str, RegionRoot],
+        region_of: RegionOf,
+        *,
+        lock_timeout_s: float = 0.0,
+        fs: FileSystem = OS,
     ) -> None:
-        """Open all roots. Raises WrongRegion and what Store raises; then none stays open."""
+        """Open all roots. fs: the file system under them.
+
+        Raises WrongRegion and what Store raises; then none stays open.
+        """
         self.roots = dict(roots)
         self._region_of = region_of
         # A pin never changes while a process holds the roots. Bounded by the tenants there are.
@@ -47,7 +56,7 @@ class RegionStores:
             for region, root in self.roots.items():
                 claim_root(root, region)
                 self._stores[region] = Store(
-                    root, lock_timeout_s=lock_timeout_s, accepts=partial(self._belongs, region)
+                    root, lock_timeout_s=lock_timeout_s, accepts=partial(self._belongs, region), fs=fs
                 )
         except BaseException:
             self.close()

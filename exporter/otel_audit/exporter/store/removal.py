@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -37,9 +36,10 @@ def retire_files(root: RegionRoot, blobs: Blobs, tenant: str, refs: Iterable[Fil
     """Move replaced files to `_retired/`; their sidecars go at once. Safe to repeat."""
     refs = list(refs)
     for ref in refs:
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
+        try:
             blobs.move_new(root.key(ref.path), root.key(root.retired(tenant) / ref.path.name))
-        blobs.delete(root.key(ref.path))
+        except (FileNotFoundError, FileExistsError):
+            blobs.delete(root.key(ref.path))
         blobs.delete(root.key(ref.index))
     _remove_empty_folders(refs)
 
@@ -61,6 +61,14 @@ def quarantine_file(root: RegionRoot, blobs: Blobs, tenant: str, ref: FileRef) -
     log.error("moved %s of %s to quarantine: its bytes are not the manifest's", ref.path.name, tenant)
 
 
+def delete_quarantined(root: RegionRoot, blobs: Blobs, contents: Contents, tenant: str) -> None:
+    """Delete damaged files in quarantine that are live no more: their period is over like any other's."""
+    live = {file.ref.path.name for file in contents.files(tenant)}
+    for path in root.quarantine(tenant).glob("*.parquet"):
+        if path.name not in live and _numbered(path.stem)[0] is not None:
+            blobs.delete(root.key(path))
+
+
 def delete_retired(root: RegionRoot, blobs: Blobs, tenant: str, now: float) -> None:
     """Delete what has been in `_retired/` for an hour at `now`, seconds since 1970-01-01 UTC."""
     for key in list(blobs.list(root.key(root.retired(tenant)))):
@@ -69,8 +77,8 @@ def delete_retired(root: RegionRoot, blobs: Blobs, tenant: str, now: float) -> N
                 blobs.delete(key)
 
 
-def tidy_after_crash(root: RegionRoot, blobs: Blobs, contents: Contents, tenant: str) -> None:
-    """Make the tenant's partitions hold exactly the live files; at start, after the WAL is replayed.
+def tidy_partitions(root: RegionRoot, blobs: Blobs, contents: Contents, tenant: str) -> None:
+    """Make the tenant's partitions hold exactly the live files; only while no step is under way.
 
     A file of ours that no entry lists is left from an interrupted seal, merge or removal: its rows are in
     other files or in the WAL, and it is retired. A stranger's goes to quarantine.
@@ -83,7 +91,7 @@ def tidy_after_crash(root: RegionRoot, blobs: Blobs, contents: Contents, tenant:
             continue
         target = root.quarantine(tenant)
         if is_temporary(path.name):
-            path.unlink()
+            blobs.delete(root.key(path))
             continue
         writer, seq_max = _numbered(path.stem)
         if writer is not None:
@@ -94,16 +102,18 @@ def tidy_after_crash(root: RegionRoot, blobs: Blobs, contents: Contents, tenant:
                     entry="the newest manifest entries",
                 )
             target = root.retired(tenant)
-        with contextlib.suppress(FileExistsError):
+        try:
             blobs.move_new(root.key(path), root.key(target / path.name))
-        blobs.delete(root.key(path))
+        except FileExistsError:
+            blobs.delete(root.key(path))
         log.warning("moved %s to %s: the manifest does not list it", path.name, target)
     for temporary in folder.glob("_*/**/_*.tmp"):
-        temporary.unlink()
+        blobs.delete(root.key(temporary))
+    stems = {path.stem for path in live}
     for index in root.index(tenant).glob("*"):
-        if not any(index.stem == path.stem for path in live):
-            index.unlink()
-    delete_retired(root, blobs, tenant, time.time())
+        if index.stem not in stems:
+            blobs.delete(root.key(index))
+    delete_quarantined(root, blobs, contents, tenant)
 
 
 def _numbered(stem: str) -> tuple[str | None, int]:

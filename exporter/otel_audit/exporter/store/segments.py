@@ -20,7 +20,7 @@ class Segments:
         self._held: dict[int, dict[tuple[str, str], int]] = {}
 
     def note(self, position: Position, frame: Frame) -> None:
-        """A frame is in the log at `position`."""
+        """A frame is in the log at `position`. On the log's thread, so that no segment is sealed before."""
         with self._lock:
             self._held.setdefault(position.segment, {})[frame.tenant, frame.writer] = frame.seq_max
 

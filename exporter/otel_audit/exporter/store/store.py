@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
+from otel_audit.instrumentation.errors import AuditError
+
+from ..wal.files import OS, FileSystem
 from ..wal.format import Position
 from ..wal.writer import Wal
 from .backup_list import refuse_copies
@@ -27,7 +30,8 @@ from .lock import RootLock
 from .maintainer import Maintainer, Months
 from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
-from .removal import quarantine_file, tidy_after_crash
+from .removal import quarantine_file
+from .reserve import check_reserve, shortage_of
 from .retention import Expired
 from .scrub import Scrubbed, Scrubber
 from .segments import Segments
@@ -58,53 +62,63 @@ class Store:
         now: Callable[[], float] = time.time,
         verified: VerifiedFiles | None = None,
         blobs: Blobs | None = None,
+        fs: FileSystem = OS,
         accepts: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Recover what a crash left and take over the root.
 
-        accepts: whether a tenant belongs to this root; no other is stored or sealed here.
-
-        Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own errors.
+        fs: the file system under log and files, so that tests can fail the N-th call.
+        accepts: whether a tenant belongs to this root; no other is stored, sealed or merged here.
+        Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own
+        errors; then the root is free again.
         """
-        self.root = root
+        self.root, self._fs = root, fs
         refuse_copies(root.path)
         self._accepts = accepts
         self._leaving: set[str] = set()  # tenants whose removal has begun
-        make_folder(root.path)
-        self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
-        with ExitStack() as on_error:
+        make_folder(root.path, fs=fs)
+        with contextlib.ExitStack() as on_error:
+            self._lock_file = RootLock(root.run, timeout_s=lock_timeout_s)
             on_error.callback(self._lock_file.release)
-            self.writer_id = _writer_id(root.path)
-            self._blobs = blobs or LocalBlobs(root.path)
-            self._verified = verified or VerifiedFiles()
-            self._manifest = Manifest(root, self._blobs)
-            self._sidecars = Sidecars(root, self._blobs)
-            self._contents = Contents(
-                root, self._manifest, self._sidecars, self._verified, writer=self.writer_id, now=now
-            )
-            self._listeners: tuple[Listener, ...] = ()
-            self._damages: list[str] = []
-            self._scrubbing = threading.Lock()
-            self.wal = Wal.open(root.wal, segment_bytes_max=wal_segment_bytes_max)
+            self.wal = Wal.open(root.wal, fs=fs, segment_bytes_max=wal_segment_bytes_max)
             on_error.callback(self.wal.close)
-            self._segments = Segments(self.wal, self._contents)
-            self._replay()
-            for tenant in root.tenants():
-                tidy_after_crash(root, self._blobs, self._contents, tenant)
-            self.look_at_files()
+            self.writer_id = _writer_id(root.path, fs)
+            self._recover(blobs or LocalBlobs(root.path, fs), verified or VerifiedFiles(), now)
             on_error.pop_all()
-        self._scrubber = Scrubber(self._contents, self._verified, self._quarantine)
-        self._maintainer = Maintainer(
-            root, self._blobs, self._contents, self._segments, self._verified, now, accepts
+
+    def _recover(self, blobs: Blobs, verified: VerifiedFiles, now: Callable[[], float]) -> None:
+        root = self.root
+        self._blobs = blobs
+        self._verified = verified
+        self._manifest = Manifest(root, self._blobs)
+        self._sidecars = Sidecars(root, self._blobs)
+        self._contents = Contents(
+            root, self._manifest, self._sidecars, self._verified, writer=self.writer_id, now=now
         )
+        self._listeners: tuple[Listener, ...] = ()
+        self._damages: list[str] = []
+        self._segments = Segments(self.wal, self._contents)
+        self._replay()
+        self._maintainer = Maintainer(
+            root, self._blobs, self._contents, self._segments, self._verified, now, self._accepts
+        )
+        self._maintainer.tidy_after_crash()
+        self.look_at_files()
+        self._scrubbing = threading.Lock()
+        self._scrubber = Scrubber(self._contents, self._verified, self._quarantine)
         self._writer = StoreWriter(self.wal, self, self.writer_id)
 
     def append(self, rows: Mapping[str, pa.RecordBatch], *, own: bool = False) -> None:
-        """See StoreWriter.append. Raises WrongRegion for a tenant that is not of this root."""
+        """See StoreWriter.append. Raises WrongRegion for a tenant that is not of this root.
+
+        own: events of the service itself, which may use the room that senders may not.
+        """
         for tenant in rows:
             if not self._accepts(tenant):
                 raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
             self._refuse_leaving(tenant)
+        if not own:
+            check_reserve(self._fs, self.root.path)
         self._writer.append(rows, own=own)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -169,9 +183,14 @@ class Store:
         """Delete the partitions whose period is over at `now`, but for held rows; returns what went.
 
         months: tenant, now → months a class. actor: who asked, kept in the manifest entry. held: what legal
-        holds keep; a partition that is held in part is rewritten to its held rows.
+        holds keep; a partition that is held in part is rewritten to its held rows. A partition that could not
+        be deleted is logged and left for the next run.
         """
-        self.seal()
+        try:
+            self.seal()
+        except (OSError, AuditError):
+            # Room may be just what is missing. Rows that are still hot go with a later run.
+            log.exception("sealing failed before retention")
         return self._maintainer.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=held)
 
     def tidy(self) -> None:
@@ -214,8 +233,9 @@ class Store:
 
     @property
     def damages(self) -> list[str]:
-        """Live files known to be damaged, one line each."""
-        return self._damages
+        """What is wrong while all else works, one line each: damaged live files, a disk without room."""
+        shortage = shortage_of(self._fs, self.root.path)
+        return [shortage, *self._damages] if shortage else self._damages
 
     @property
     def failure(self) -> str | None:
@@ -238,10 +258,13 @@ class Store:
         self._refuse_leaving(tenant)
         return self._contents.next_seq(tenant)
 
-    def publish(self, frames: list[tuple[Position, Frame]]) -> None:
+    def note(self, position: Position, frame: Frame) -> None:
+        self._segments.note(position, frame)
+
+    def publish(self, frames: list[Frame]) -> None:
         news = [
-            Published(frame.tenant, frame.writer, frame.seq_min, frame.seq_max, self._hold(position, frame))
-            for position, frame in frames
+            Published(frame.tenant, frame.writer, frame.seq_min, frame.seq_max, self._contents.hold(frame))
+            for frame in frames
         ]
         for item in news:
             for listener in self._listeners:
@@ -252,7 +275,8 @@ class Store:
 
     def check_room(self) -> None:
         if self._manifest.failure:
-            raise StoreUnavailable(self._manifest.failure, hint="restart the server", retry_after_s=30)
+            hint = "it is tried again; restart the server if it lasts"
+            raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
         if self._contents.hot_bytes > HOT_BYTES_MAX:
             raise StoreUnavailable(
                 "too many rows wait to be sealed",
@@ -267,29 +291,29 @@ class Store:
             raise StoreUnavailable("the organization is being deleted", hint="stop its senders")
 
     def _quarantine(self, tenant: str, ref: FileRef) -> None:
-        quarantine_file(self.root, self._blobs, tenant, ref)
-
-    def _hold(self, position: Position, frame: Frame) -> pa.Table:
-        self._segments.note(position, frame)
-        return self._contents.hold(frame)
+        try:
+            quarantine_file(self.root, self._blobs, tenant, ref)
+        except OSError:
+            # A full or read-only disk is no reason not to answer: the file is left out all the same.
+            log.exception("%s of %s could not be moved to quarantine", ref.path.name, tenant)
 
     def _replay(self) -> None:
         for position, data in self.wal.replay():
             frame = Frame.decode(data)
+            self._segments.note(position, frame)
             known = self._contents.reached(frame.tenant, frame.writer)
             if frame.seq_max <= known:
                 # Sealed already; its segment only waits for its neighbours.
-                self._segments.note(position, frame)
                 continue
             if frame.seq_min <= known:
                 rows = frame.rows.slice(known - frame.seq_min + 1)
                 frame = Frame(frame.tenant, frame.writer, known + 1, rows)
-            self._hold(position, frame)
+            self._contents.hold(frame)
 
 
-def _writer_id(root: Path) -> str:
+def _writer_id(root: Path, fs: FileSystem) -> str:
     """This root's stable writer id, made on first use."""
     path = root / "writer-id"
     if not path.exists():
-        put_new(path, f"w{uuid.uuid4().hex[:12]}".encode())
+        put_new(path, f"w{uuid.uuid4().hex[:12]}".encode(), fs=fs)
     return path.read_text().strip()

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -41,7 +42,10 @@ class Ledger(Protocol):
 
     def next_seq(self, tenant: str) -> int: ...
 
-    def publish(self, frames: list[tuple[Position, Frame]]) -> None:
+    def note(self, position: Position, frame: Frame) -> None:
+        """The log holds a frame; called on its thread, before its segment can be any but the active one."""
+
+    def publish(self, frames: list[Frame]) -> None:
         """Durable frames, in sequence order: make them visible to readers."""
 
     def check_room(self) -> None:
@@ -134,8 +138,9 @@ class StoreWriter:
 
     def _commit(self, group: list[_Request]) -> None:
         try:
-            frames = list(self._frames(group))
-            failed = self._write(frames)
+            failed: dict[tuple[str, bool], Exception] = {}
+            frames = list(self._frames(group, failed))
+            failed |= self._write(frames)
         except Exception as error:
             # Whatever it is, no caller may be left waiting.
             log.exception("a group of %d requests was not stored", len(group))
@@ -148,7 +153,9 @@ class StoreWriter:
             else:
                 request.done.set_result(None)
 
-    def _frames(self, group: list[_Request]) -> Iterator[tuple[Frame, bool]]:
+    def _frames(
+        self, group: list[_Request], failed: dict[tuple[str, bool], Exception]
+    ) -> Iterator[tuple[Frame, bool]]:
         """Frames in sequence order, each with whether it is the service's own."""
         by_tenant: dict[str, list[pa.RecordBatch]] = {}
         own_rows: dict[str, int] = {}
@@ -159,7 +166,13 @@ class StoreWriter:
                 own_rows[tenant] = own_rows.get(tenant, 0) + (batch.num_rows if request.own else 0)
         for tenant, batches in by_tenant.items():
             table = pa.Table.from_batches(batches).combine_chunks()
-            batch, own = self._without_repeats(tenant, table.to_batches()[0], own_rows[tenant])
+            try:
+                batch, own = self._without_repeats(tenant, table.to_batches()[0], own_rows[tenant])
+            except Exception as error:
+                # A tenant whose files cannot be read is refused; its neighbours in the group are not.
+                log.exception("repeats of %s could not be looked for", tenant)
+                failed[tenant, True] = failed[tenant, False] = error
+                continue
             seq = self._ledger.next_seq(tenant)
             for part, is_own in ((batch.slice(0, own), True), (batch.slice(own), False)):
                 for rows in _pieces(part):
@@ -190,7 +203,7 @@ class StoreWriter:
     def _write(self, frames: list[tuple[Frame, bool]]) -> dict[tuple[str, bool], Exception]:
         """Write the frames; returns (tenant, own) → error of those that are not durable."""
         failed: dict[tuple[str, bool], Exception] = {}
-        durable: list[tuple[Position, Frame]] = []
+        durable: list[Frame] = []
         pending: list[tuple[Frame, bool, Future[Position]]] = []
 
         def refuse(frame: Frame, own: bool, error: Exception) -> None:
@@ -201,7 +214,8 @@ class StoreWriter:
         def settle() -> None:
             for frame, own, future in pending:
                 try:
-                    durable.append((future.result(), frame))
+                    future.result()
+                    durable.append(frame)
                 except Exception as error:  # noqa: BLE001 - that tenant is refused, the others go on
                     refuse(frame, own, error)
             pending.clear()
@@ -213,7 +227,9 @@ class StoreWriter:
             if (frame.tenant, own) in failed:
                 continue
             try:
-                pending.append((frame, own, self._wal.submit(frame.encode(), reserved=own)))
+                # Noted before it is known here: until then sealing would take its segment for done with.
+                noted = partial(self._ledger.note, frame=frame)
+                pending.append((frame, own, self._wal.submit(frame.encode(), noted, reserved=own)))
             except Exception as error:  # noqa: BLE001
                 refuse(frame, own, error)
         settle()

@@ -15,6 +15,7 @@ from otel_audit.exporter.store.blobs import make_folder
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.regions import RegionKeys, RegionStores
 from otel_audit.exporter.store.retention import Expired
+from otel_audit.exporter.wal.files import OS, FileSystem
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..control.deletions import Deletions
@@ -35,8 +36,11 @@ from .tenant_deletion import delete_tenant
 class Core:
     """Owns the data directory while it is open. `serve` adds listeners; an offline command uses it as is."""
 
-    def __init__(self, settings: Settings, *, lock_timeout_s: float = 0.0) -> None:
-        """Raises StoreLocked when another process owns a root, and the rooms' own errors."""
+    def __init__(self, settings: Settings, *, lock_timeout_s: float = 0.0, fs: FileSystem = OS) -> None:
+        """fs: the file system under the stores.
+
+        Raises StoreLocked when another process owns a root, and the rooms' own errors.
+        """
         self.settings = settings
         self.root = RegionRoot(settings.data_dir)
         refuse_copies(self.root.path)
@@ -50,6 +54,7 @@ class Core:
                 {region: RegionRoot(path) for region, path in roots.items()},
                 self.tenants.region_of,
                 lock_timeout_s=lock_timeout_s,
+                fs=fs,
             )
         except BaseException:
             self.db.close()
