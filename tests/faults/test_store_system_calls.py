@@ -49,7 +49,7 @@ if LONG:
 STEP = {"EIO_once": 1 if LONG else 3}
 STEP_OTHERS = 1 if LONG else 9
 # A pack deletes a thousand files one by one: past this call only some of those like it are tried.
-ALIKE_FROM = 120
+ALIKE_FROM = 120 if LONG else 45
 STRIDE = 97 if LONG else 997
 # Numbers of events that are appended beside the operation's own.
 DURING, AFTER, LAST = 101, 102, 103
