@@ -33,7 +33,7 @@ from tests.support.wal_frames import LONG, TIMEOUT_S
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
-FLIPS = 5_000 if LONG else 200
+FLIPS = 2_000 if LONG else 200
 SMALL_FLIPS = 1_000 if LONG else 60
 ROWS_A_FILE, FILES = 20, 3
 
