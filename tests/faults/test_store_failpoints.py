@@ -24,9 +24,9 @@ from tests.support.wal_frames import LONG, TIMEOUT_S
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 ROOT = Path(__file__).resolve().parents[2]
-# The short run kills before every second call, of the slow `pack` before every fourth.
-STEP = 1 if LONG else 2
-STEP_PACK = 1 if LONG else 4
+# The short run kills before every third call, of the slow `pack` before every fifth.
+STEP = 1 if LONG else 3
+STEP_PACK = 1 if LONG else 5
 # A pack deletes a thousand files one by one: past this call only some of those like it are tried.
 ALIKE_FROM = 120 if LONG else 50
 STRIDE = 29 if LONG else 997
