@@ -15,7 +15,7 @@ from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
 from otel_audit.exporter.store.store import Store
 from tests.support.api_client import admin, tenant_with_key
-from tests.support.process import Serve
+from tests.support.process import Serve, wait_for
 from tests.support.sender import Sender
 from tests.support.store_operations import NOW, check_folder, expire_with_a_hold, found_ids
 from tests.support.store_worker import DUE_ROW
@@ -29,18 +29,25 @@ CYCLES = 200 if LONG else 20
 DRAIN_S_MAX = 30.0
 
 
-def kill_while_working(root: Path, notes: Path, cycle: int, after_s: float) -> None:
+def kill_while_working(root: Path, notes: Path, cycle: int, rng: random.Random) -> None:
+    """Kill the worker some time after its first acknowledgements of this cycle."""
     command = [sys.executable, "-m", "tests.support.store_worker", str(root), str(notes), str(cycle)]
     worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert worker.stdout is not None
         if worker.stdout.readline() == b"ready\n":
-            time.sleep(after_s)
+            enough = size_of(notes) + rng.randrange(1, 20_000)
+            wait_for(lambda: size_of(notes) >= enough or worker.poll() is not None)
+            time.sleep(rng.uniform(0, 0.2))
         ended = worker.poll()
     finally:
         worker.kill()
         _, said = worker.communicate()
     assert ended is None, said.decode()
+
+
+def size_of(notes: Path) -> int:
+    return notes.stat().st_size if notes.exists() else 0
 
 
 def is_due(event_id: str) -> bool:
@@ -53,8 +60,8 @@ def test_kills_while_everything_runs_lose_and_double_no_acknowledged_event(tmp_p
     started = time.monotonic()
     acknowledged: set[str] = set()
     for cycle in range(CYCLES):
-        kill_while_working(root.path, notes, cycle, rng.uniform(0.02, 0.3))
-        acknowledged = set(notes.read_text().splitlines()) if notes.exists() else set()
+        kill_while_working(root.path, notes, cycle, rng)
+        acknowledged = set(notes.read_text().splitlines())
         to_stay = {name for name in acknowledged if not is_due(name)}
         # As another process sees it, before anybody has recovered it.
         compare(found_ids(StoreReader(root)), to_stay, cycle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,6 @@ from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.filters import Filters
 from otel_audit.query_service.search import search
 from tests.support.otlp_client import post, record, request
-from tests.support.process import OTEL_AUDIT, environment
 from tests.support.receiver import Receiver, running
 from tests.support.server import QueryServer
 from tests.support.store_operations import (
@@ -146,17 +144,6 @@ def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart_and_nothin
             assert client.get("/readyz").status_code == 200
     finally:
         server.stop()
-
-
-def test_a_second_server_on_a_data_directory_exits_and_says_why(tmp_path: Path) -> None:
-    store = Store(RegionRoot(tmp_path / "data"))
-    binds = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "http", "metrics")]
-    command = [OTEL_AUDIT, "serve", "--data-dir", str(tmp_path / "data"), "--lock-timeout", "1s", *binds]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
-    store.close()
-    assert done.returncode != 0
-    assert "another process" in done.stderr
-    assert done.stdout == ""
 
 
 @pytest.fixture

@@ -45,11 +45,11 @@ FAULTS_LONG = {
 }
 if LONG:
     FAULTS |= FAULTS_LONG
-# The long run fails every call. The short one fails every third with one fault, every ninth with the others.
-STEP = {"EIO_once": 1 if LONG else 3}
-STEP_OTHERS = 1 if LONG else 9
+# The long run fails every call; the short one every fourth with one fault, few with the others.
+STEP = {"EIO_once": 1 if LONG else 4}
+STEP_OTHERS = 1 if LONG else 17
 # A pack deletes a thousand files one by one: past this call only some of those like it are tried.
-ALIKE_FROM = 120
+ALIKE_FROM = 120 if LONG else 45
 STRIDE = 97 if LONG else 997
 # Numbers of events that are appended beside the operation's own.
 DURING, AFTER, LAST = 101, 102, 103

@@ -14,6 +14,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+# pyarrow imports both on first use: the first rows would come later than most kills.
+import pandas  # type: ignore[import-untyped]  # noqa: F401
+import pyarrow.dataset  # noqa: F401
+
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.store import Store
 from tests.support.rows import batch, row

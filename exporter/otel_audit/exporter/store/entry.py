@@ -20,6 +20,8 @@ from .snapshot import FileRef
 # release refuses their columns without opening one.
 MANIFEST_VERSION: Final = 1
 GENESIS: Final = "0" * 64
+# msgspec lets the second one through for a name that is no UTF-8.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 
 
 class FileItem(msgspec.Struct, frozen=True):
@@ -148,7 +150,7 @@ def entry_of(raw: bytes, tenant: str) -> Entry:
         raise _unreadable(tenant)
     try:
         entry = _DECODER.decode(raw)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         check_version(raw)
         raise _unreadable(tenant) from error
     if entry.version > MANIFEST_VERSION:
@@ -166,7 +168,7 @@ def check_version(raw: bytes) -> None:
     """Raise NewerData for a version this release does not know, whatever else has changed with it."""
     try:
         version = _VERSION.decode(raw).get("version")
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return
     if isinstance(version, int) and version > MANIFEST_VERSION:
         raise NewerData(

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from .blobs import Blobs
-from .entry import MANIFEST_VERSION, Chain, FileItem, ManifestFile, TenantManifest, check_version
+from .entry import MANIFEST_VERSION, UNREADABLE, Chain, FileItem, ManifestFile, TenantManifest, check_version
 from .history import entry_bytes
 from .partition import RegionRoot
 
@@ -62,7 +62,7 @@ def _read(raw: bytes, sha256: bytes) -> _State | None:
     check_version(raw)
     try:
         return _DECODER.decode(raw)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 
