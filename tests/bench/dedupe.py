@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from otel_audit.exporter.store.blobs import LocalBlobs
-from otel_audit.exporter.store.entry import ManifestFile
-from otel_audit.exporter.store.fingerprints import known_in_files
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.files.fingerprints import known_in_files
+from otel_audit.exporter.store.files.sidecar import MAGIC, Sidecars
+from otel_audit.exporter.store.files.verified import VerifiedFiles
+from otel_audit.exporter.store.ledger.entry import ManifestFile
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.sidecar import MAGIC, Sidecars
 from otel_audit.exporter.store.snapshot import FileRef
-from otel_audit.exporter.store.verified import VerifiedFiles
 
 EVENTS_A_SECOND = 2_000
 DAYS = 7

@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from otel_audit.exporter.store.blobs import LocalBlobs
-from otel_audit.exporter.store.entry import MANIFEST_VERSION, encode_entry, text_of
-from otel_audit.exporter.store.history import write_history
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.files.verified import overlapping
+from otel_audit.exporter.store.ledger.entry import MANIFEST_VERSION, encode_entry, text_of
+from otel_audit.exporter.store.ledger.history import write_history
+from otel_audit.exporter.store.ledger.manifest import Manifest
+from otel_audit.exporter.store.ledger.state import write_state
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.state import write_state
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verified import overlapping
 
 ENTRIES = 1_000_000
 DAYS = 180

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.bench.made import Template
 from tests.support.api_client import admin, tenant_with_key
 from tests.support.process import Serve

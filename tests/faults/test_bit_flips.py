@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.exporter.store.blobs import LocalBlobs
 from otel_audit.exporter.store.errors import ManifestBroken
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.ledger.manifest import Manifest
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
 from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.filters import Filters
 from otel_audit.query_service.search import Page, search

@@ -13,9 +13,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServ
 
 from otel_audit.exporter.store.errors import StoreUnavailable
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.reserve import RESERVE_BYTES
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.store.upkeep.reserve import RESERVE_BYTES
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from otel_audit.instrumentation.ids import uuid7
 from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.filters import Filters

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otel_audit.exporter.store.hot import join
-from otel_audit.exporter.store.parquet import encode_parquet
+from otel_audit.exporter.store.files.parquet import encode_parquet
+from otel_audit.exporter.store.intake.hot import join
 from otel_audit.exporter.store.schema import PARQUET, TEXT, TEXT_LIST, VIEW
 from otel_audit.exporter.store.snapshot import Damage, FileRef, Published, Snapshot
 

@@ -19,9 +19,9 @@ from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.receiver.rows import RowMaker
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
-from otel_audit.exporter.store.intake import Intake
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.intake.handed import Intake
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.exporter.store.store import Store
 
 RULES = load_rules()

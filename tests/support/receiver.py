@@ -20,8 +20,8 @@ from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.keyring import Keyring
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.exporter.store.store import Store
 from otel_audit.exporter.wal.files import OS, FileSystem
 from tests.support.asgi_server import served

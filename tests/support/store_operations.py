@@ -19,17 +19,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from otel_audit.exporter.store.blobs import LocalBlobs, is_temporary
-from otel_audit.exporter.store.entry import TenantManifest
-from otel_audit.exporter.store.held import NUMBERS, Held
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs, is_temporary
+from otel_audit.exporter.store.ledger.entry import TenantManifest
+from otel_audit.exporter.store.ledger.manifest import Manifest
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.schema import VIEW
 from otel_audit.exporter.store.snapshot import FileRef, SnapshotSource
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.held import NUMBERS, Held
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from otel_audit.exporter.wal.errors import WalDamaged
 from otel_audit.exporter.wal.files import FileSystem
 from tests.support.rows import batch, row

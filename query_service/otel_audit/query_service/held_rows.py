@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from otel_audit.exporter.store.held import NUMBERS, Held
+from otel_audit.exporter.store.files.verified import VerifiedFiles
 from otel_audit.exporter.store.schema import VIEW
 from otel_audit.exporter.store.snapshot import FileRef
-from otel_audit.exporter.store.verified import VerifiedFiles
+from otel_audit.exporter.store.upkeep.held import NUMBERS, Held
 from otel_audit.instrumentation.errors import AuditError
 
 from .control.database import ControlUnavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from otel_audit.exporter.store.residency import Residence
+from otel_audit.exporter.store.regions.residency import Residence
 from otel_audit.exporter.store.snapshot import SnapshotSource
 from otel_audit.query_service.api.edge.work import WorkPool
 from otel_audit.query_service.auth.sessions import SessionService

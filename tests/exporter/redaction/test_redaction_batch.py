@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from otel_audit.exporter.receiver.redact import REDACTED, BatchRedactor
 from otel_audit.exporter.receiver.suspects import Suspects
 from otel_audit.exporter.redaction import Redactor, load_rules, policy, session_hash
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.exporter.store.schema import RECEIVED, ROW
 from tests.support.redaction_corpus import Corpus
 

@@ -13,18 +13,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.backup import back_up
-from otel_audit.exporter.store.backup_list import BackupList, read_list
+from otel_audit.exporter.store.backups.backup import back_up
+from otel_audit.exporter.store.backups.backup_list import BackupList, read_list
+from otel_audit.exporter.store.backups.restore import restore
 from otel_audit.exporter.store.errors import BackupError, WrongRegion
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
-from otel_audit.exporter.store.regions import RegionStores
-from otel_audit.exporter.store.restore import restore
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
+from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.stores import RegionStores
 from otel_audit.exporter.store.snapshot import SnapshotSource
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.support.process import wait_for
 from tests.support.rows import batch, row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.exporter.store.blobs import Blobs, LocalBlobs
+from otel_audit.exporter.store.files.blobs import Blobs, LocalBlobs
 from tests.support.wal_files import FaultyFiles
 
 

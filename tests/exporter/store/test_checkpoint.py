@@ -14,22 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.backup import back_up
-from otel_audit.exporter.store.checkpoint import (
+from otel_audit.exporter.store.backups.backup import back_up
+from otel_audit.exporter.store.backups.restore import restore
+from otel_audit.exporter.store.errors import CheckpointUnusable, NewerData
+from otel_audit.exporter.store.ledger.checkpoint import (
     Checkpoint,
     deviations,
     encode_checkpoint,
     read_checkpoint,
     take_checkpoint,
 )
-from otel_audit.exporter.store.entry import encode_entry
-from otel_audit.exporter.store.errors import CheckpointUnusable, NewerData
+from otel_audit.exporter.store.ledger.entry import encode_entry
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.restore import restore
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.schema import PARQUET
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.support.rows import batch, row
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.compaction import FAN_IN, FILE_BYTES_MAX, merged, plan
-from otel_audit.exporter.store.entry import ManifestFile
-from otel_audit.exporter.store.held import NUMBERS, Held
+from otel_audit.exporter.store.ledger.entry import ManifestFile
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.pins import PINNED_S, pin_files
 from otel_audit.exporter.store.reader import StoreReader
-from otel_audit.exporter.store.removal import RETIRED_S
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.snapshot import FileRef, Snapshot
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.compaction import FAN_IN, FILE_BYTES_MAX, merged, plan
+from otel_audit.exporter.store.upkeep.held import NUMBERS, Held
+from otel_audit.exporter.store.upkeep.pins import PINNED_S, pin_files
+from otel_audit.exporter.store.upkeep.removal import RETIRED_S
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.support.events import event_rows
 from tests.support.rows import batch, row
 

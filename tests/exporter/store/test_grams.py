@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_audit.exporter.store.grams import GramFilter, may_contain
+from otel_audit.exporter.store.files.grams import GramFilter, may_contain
 from otel_audit.exporter.store.schema import FREE_TEXT
 from tests.support.events import event_rows
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.handover import BODY_BYTES_MAX, Handover, HandoverClient, HandoverLost
-from otel_audit.exporter.store.intake import EXPORTED_DIGEST, HANDED, Intake, RowsRefused, Taken
+from otel_audit.exporter.store.intake.handed import EXPORTED_DIGEST, HANDED, Intake, RowsRefused, Taken
+from otel_audit.exporter.store.intake.handover import BODY_BYTES_MAX, Handover, HandoverClient, HandoverLost
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.store import Store
 from otel_audit.instrumentation.ids import uuid7

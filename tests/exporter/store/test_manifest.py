@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.exporter.store.blobs import LocalBlobs
-from otel_audit.exporter.store.entry import TenantManifest, encode_entry
 from otel_audit.exporter.store.errors import ManifestBroken, NewerData
-from otel_audit.exporter.store.history import PACK_ENTRIES, history, pack
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.ledger.entry import TenantManifest, encode_entry
+from otel_audit.exporter.store.ledger.history import PACK_ENTRIES, history, pack
+from otel_audit.exporter.store.ledger.manifest import Manifest
+from otel_audit.exporter.store.ledger.state import STATE_EVERY_ENTRIES, latest_state, write_state
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.state import STATE_EVERY_ENTRIES, latest_state, write_state
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
 from tests.support.rows import batch, row
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

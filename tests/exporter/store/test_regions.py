@@ -11,9 +11,9 @@ import pytest
 
 from otel_audit.exporter.store.errors import StoreUnavailable, WrongRegion
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.regions import RegionKeys, RegionStores
-from otel_audit.exporter.store.residency import survey
-from otel_audit.exporter.store.tenant_removal import tenants_in_log
+from otel_audit.exporter.store.regions.residency import survey
+from otel_audit.exporter.store.regions.stores import RegionKeys, RegionStores
+from otel_audit.exporter.store.regions.tenant_removal import tenants_in_log
 from tests.support.process import find_bytes
 from tests.support.rows import batch, row
 

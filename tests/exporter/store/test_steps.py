@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.exporter.store.blobs import LocalBlobs
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.history import PACK_ENTRIES, numbered, pack
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.ledger.history import PACK_ENTRIES, numbered, pack
+from otel_audit.exporter.store.ledger.manifest import Manifest
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.support.rows import batch, row
 from tests.support.store_operations import (
     HELD,

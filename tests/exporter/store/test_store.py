@@ -11,16 +11,16 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.entry import encode_entry
 from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked
+from otel_audit.exporter.store.files.verified import VerifiedFiles
+from otel_audit.exporter.store.ledger.entry import encode_entry
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
 from otel_audit.exporter.store.schema import COLUMN_NAMES
 from otel_audit.exporter.store.snapshot import Damage, FileRef, Snapshot, SnapshotSource
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.verified import VerifiedFiles
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.support.rows import batch, row
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
+from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.tenant_copy import SUMS, CopyRefused, copy_tenant
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.tenant_copy import SUMS, CopyRefused, copy_tenant
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from tests.support.rows import batch, row
 
 

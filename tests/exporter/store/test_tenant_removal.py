@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.exporter.store.entry import TenantManifest
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.ledger.entry import TenantManifest
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.tenant_removal import remove_tenant, tenants_in_log
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.tenant_removal import remove_tenant, tenants_in_log
-from otel_audit.exporter.store.verify import verify_tenant
 from tests.support.process import find_bytes
 from tests.support.rows import batch, row
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.backup_list import CopiedFile, encode_list, read_list
-from otel_audit.exporter.store.blobs import LocalBlobs
-from otel_audit.exporter.store.compaction import merged
-from otel_audit.exporter.store.entry import MANIFEST_VERSION
+from otel_audit.exporter.store.backups.backup_list import CopiedFile, encode_list, read_list
 from otel_audit.exporter.store.errors import NewerData
-from otel_audit.exporter.store.frame import Frame
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.intake.frame import Frame
+from otel_audit.exporter.store.ledger.entry import MANIFEST_VERSION
+from otel_audit.exporter.store.ledger.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.schema import COLUMNS, SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from otel_audit.exporter.store.upkeep.compaction import merged
 from otel_audit.exporter.wal.writer import Wal
 from otel_audit.query_service.cli.main import run
 from tests.support import process

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from otel_audit.exporter.store.held import Held
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS
+from otel_audit.exporter.store.upkeep.held import Held
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from otel_audit.query_service.app.core import Core
 from otel_audit.query_service.app.retention_run import RetentionIncomplete
 from otel_audit.query_service.engine import Engine

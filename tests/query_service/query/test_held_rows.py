@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.held import NUMBERS, Held
 from otel_audit.exporter.store.snapshot import FileRef
+from otel_audit.exporter.store.upkeep.held import NUMBERS, Held
 from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.filters import NAMES, Filters
 from otel_audit.query_service.held_rows import HeldRows

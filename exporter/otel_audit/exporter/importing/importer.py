@@ -23,9 +23,9 @@ from otel_audit.exporter.receiver.decode import decode
 from otel_audit.exporter.receiver.limits import IngestLimits
 from otel_audit.exporter.receiver.rows import RowMaker, replaced, with_ids, with_notes
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.intake import HANDED, RowTarget, Taken
-from otel_audit.exporter.store.retention import deleted_from
+from otel_audit.exporter.store.intake.handed import HANDED, RowTarget, Taken
 from otel_audit.exporter.store.schema import RECEIVED
+from otel_audit.exporter.store.upkeep.retention import deleted_from
 from otel_audit.instrumentation.errors import AuditError
 
 from .bad_line import BadLine

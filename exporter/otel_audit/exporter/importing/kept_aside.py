@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_audit.exporter.redaction.engine import Redactor
-from otel_audit.exporter.store.blobs import make_folder, sync_folder
+from otel_audit.exporter.store.files.blobs import make_folder, sync_folder
 from otel_audit.exporter.store.schema import COLUMN_NAMES, JSON_COLUMNS
 
 from .source import Line

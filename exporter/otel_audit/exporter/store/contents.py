@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from .entry import ManifestFile, TenantManifest
-from .fingerprints import known_in_files
-from .frame import Frame
-from .hot import HotRows
-from .manifest import Manifest, utc
+from .files.fingerprints import known_in_files
+from .files.sidecar import Sidecars
+from .files.verified import VerifiedFiles
+from .intake.frame import Frame
+from .intake.hot import HotRows
+from .ledger.entry import ManifestFile, TenantManifest
+from .ledger.manifest import Manifest, utc
 from .partition import RegionRoot
-from .sidecar import Sidecars
 from .snapshot import FileRef
-from .verified import VerifiedFiles
 
 
 class View(NamedTuple):

@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from .blobs import make_folder
 from .errors import StoreLocked
+from .files.blobs import make_folder
 
 
 class RootLock:

@@ -8,16 +8,16 @@ from typing import Final
 
 from ..wal.errors import SegmentVanished
 from ..wal.reader import read_durable
-from .blobs import LocalBlobs
-from .entry import TenantManifest
 from .errors import StoreUnavailable
-from .frame import Frame
-from .hot import join
-from .manifest import Manifest
+from .files.blobs import LocalBlobs
+from .files.sidecar import Sidecars
+from .files.verified import VerifiedFiles, check_files, overlapping
+from .intake.frame import Frame
+from .intake.hot import join
+from .ledger.entry import TenantManifest
+from .ledger.manifest import Manifest
 from .partition import RegionRoot, check_tenant
-from .sidecar import Sidecars
 from .snapshot import Snapshot
-from .verified import VerifiedFiles, check_files, overlapping
 
 # A segment vanishes when its rows were just sealed, at most every few seconds.
 _TRIES_MAX: Final = 10

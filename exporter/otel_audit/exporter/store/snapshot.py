@@ -15,7 +15,7 @@ import pyarrow as pa
 class FileRef:
     """One live Parquet file as the manifest describes it. Times are event times, UTC, inclusive.
 
-    index: its sidecar (store.sidecar), derived data that may be missing.
+    index: its sidecar (files.sidecar), derived data that may be missing.
     """
 
     path: Path

@@ -19,27 +19,27 @@ from otel_audit.instrumentation.errors import AuditError
 from ..wal.files import OS, FileSystem
 from ..wal.format import Position
 from ..wal.writer import Wal
-from .backup_list import refuse_copies
-from .blobs import Blobs, LocalBlobs, make_folder, put_new
+from .backups.backup_list import refuse_copies
 from .contents import Contents
 from .errors import StoreUnavailable, WrongRegion
-from .frame import Frame
-from .held import HeldOf
-from .hot import join
+from .files.blobs import Blobs, LocalBlobs, make_folder, put_new
+from .files.sidecar import Sidecars
+from .files.verified import VerifiedFiles, check_files, overlapping
+from .intake.frame import Frame
+from .intake.hot import join
+from .intake.writer import StoreWriter
+from .ledger.manifest import Manifest
 from .lock import RootLock
-from .maintainer import Maintainer, Months
-from .manifest import Manifest
 from .partition import RegionRoot, check_tenant
-from .removal import quarantine_file
-from .reserve import check_reserve, shortage_of
-from .retention import Expired
-from .scrub import Scrubbed, Scrubber
-from .segments import Segments
-from .sidecar import Sidecars
+from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
-from .tenant_removal import Removed, remove_tenant
-from .verified import VerifiedFiles, check_files, overlapping
-from .writer import StoreWriter
+from .upkeep.held import HeldOf
+from .upkeep.maintainer import Maintainer, Months
+from .upkeep.removal import quarantine_file
+from .upkeep.reserve import check_reserve, shortage_of
+from .upkeep.retention import Expired
+from .upkeep.scrub import Scrubbed, Scrubber
+from .upkeep.segments import Segments
 
 log = logging.getLogger(__name__)
 

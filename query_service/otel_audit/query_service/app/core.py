@@ -10,11 +10,11 @@ from otel_audit.exporter.receiver.ingest import Ingest
 from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
-from otel_audit.exporter.store.backup_list import refuse_copies
-from otel_audit.exporter.store.blobs import make_folder
+from otel_audit.exporter.store.backups.backup_list import refuse_copies
+from otel_audit.exporter.store.files.blobs import make_folder
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.regions import RegionKeys, RegionStores
-from otel_audit.exporter.store.retention import Expired
+from otel_audit.exporter.store.regions.stores import RegionKeys, RegionStores
+from otel_audit.exporter.store.upkeep.retention import Expired
 from otel_audit.exporter.wal.files import OS, FileSystem
 
 from ..control.database import FILE_NAME, ControlDatabase

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from otel_audit.exporter.store.scrub import Scrubbed
+from otel_audit.exporter.store.upkeep.scrub import Scrubbed
 from otel_audit.instrumentation.errors import AuditError
 
 from .core import Core

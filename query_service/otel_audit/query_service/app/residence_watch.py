@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.residency import Residence, strays, survey
+from otel_audit.exporter.store.regions.residency import Residence, strays, survey
 
 from ..control.deletions import Deletions
 from ..control.tenants import Tenants

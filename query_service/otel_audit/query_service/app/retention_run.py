@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from otel_audit.exporter.store.regions import RegionStores
-from otel_audit.exporter.store.retention import DEFAULT_MONTHS, Expired
+from otel_audit.exporter.store.regions.stores import RegionStores
+from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS, Expired
 from otel_audit.instrumentation.errors import AuditError
 from otel_audit.instrumentation.event import AuditEvent
 from otel_audit.instrumentation.ids import uuid7

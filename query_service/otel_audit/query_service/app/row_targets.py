@@ -12,8 +12,8 @@ from typing import Final
 import pyarrow as pa
 
 from otel_audit.exporter.store.errors import StoreLocked
-from otel_audit.exporter.store.handover import HandoverClient
-from otel_audit.exporter.store.intake import Intake, RowTarget, Taken
+from otel_audit.exporter.store.intake.handed import Intake, RowTarget, Taken
+from otel_audit.exporter.store.intake.handover import HandoverClient
 
 from ..settings import Settings
 from .core import Core

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from otel_audit.exporter.receiver.admission import Admission
 from otel_audit.exporter.receiver.grpc import start_grpc
 from otel_audit.exporter.receiver.http import otlp_http_app
-from otel_audit.exporter.store.handover import Handover
-from otel_audit.exporter.store.intake import Intake
+from otel_audit.exporter.store.intake.handed import Intake
+from otel_audit.exporter.store.intake.handover import Handover
 
 from ..metrics import Metrics, metrics_app
 from ..services import Services

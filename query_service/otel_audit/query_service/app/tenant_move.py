@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from otel_audit.exporter.store.blobs import make_folder, put_new, sync_folder
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.files.blobs import make_folder, put_new, sync_folder
 from otel_audit.exporter.store.lock import RootLock
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.tenant_copy import copy_tenant
-from otel_audit.exporter.store.tenant_removal import take_away, tenants_in_log
+from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.tenant_copy import copy_tenant
+from otel_audit.exporter.store.regions.tenant_removal import take_away, tenants_in_log
 
 from ..control.database import FILE_NAME, OPERATOR, ControlDatabase
 from ..control.outbox import Actor

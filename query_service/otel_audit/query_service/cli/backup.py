@@ -13,9 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from otel_audit.exporter.store.backup import back_up
-from otel_audit.exporter.store.backup_list import LIST_NAME, BackupList
-from otel_audit.exporter.store.copying import Progress as Told
+from otel_audit.exporter.store.backups.backup import back_up
+from otel_audit.exporter.store.backups.backup_list import LIST_NAME, BackupList
+from otel_audit.exporter.store.backups.copying import Progress as Told
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..control.outbox import Change, os_actor, put_change

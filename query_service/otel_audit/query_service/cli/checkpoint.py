@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from otel_audit.exporter.store.checkpoint import encode_checkpoint, take_checkpoint
 from otel_audit.exporter.store.errors import StoreError
+from otel_audit.exporter.store.ledger.checkpoint import encode_checkpoint, take_checkpoint
 
 from ..control.tenants import Tenants
 from .context import CliContext, pass_cli

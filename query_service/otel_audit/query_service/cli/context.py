@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from otel_audit.exporter.store.backup_list import refuse_copies
-from otel_audit.exporter.store.claim import check_region
+from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
+from otel_audit.exporter.store.regions.claim import check_region
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..settings import ConfigError, Settings

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 
 from otel_audit.exporter.startup import Check, app_checks, report
-from otel_audit.exporter.store.blobs import LocalBlobs
 from otel_audit.exporter.store.errors import StoreError
-from otel_audit.exporter.store.manifest import Manifest
+from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.ledger.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
-from otel_audit.exporter.store.residency import survey
+from otel_audit.exporter.store.regions.residency import survey
 from otel_audit.instrumentation.errors import AuditError
 
 from ..app.core import refuse_lost_regions

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from otel_audit.exporter.store.pins import pin_files
 from otel_audit.exporter.store.snapshot import Snapshot
+from otel_audit.exporter.store.upkeep.pins import pin_files
 
 from ..app.core import Core
 from ..app.local_control import ask_server

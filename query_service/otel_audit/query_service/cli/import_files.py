@@ -23,7 +23,7 @@ from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.receiver.rows import RowMaker
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
-from otel_audit.exporter.store.keyring import Keyring
+from otel_audit.exporter.store.regions.keyring import Keyring
 
 from ..app.row_targets import row_target
 from ..control.database import ControlDatabase

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from otel_audit.exporter.store.keyring import Keyring
 from otel_audit.exporter.store.reader import StoreReader
+from otel_audit.exporter.store.regions.keyring import Keyring
 
 from ..auth.principal import Principal
 from ..auth.request_facts import RequestFacts

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from otel_audit.exporter.store.backup_list import BackupList
-from otel_audit.exporter.store.restore import restore as restore_roots
+from otel_audit.exporter.store.backups.backup_list import BackupList
+from otel_audit.exporter.store.backups.restore import restore as restore_roots
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..control.outbox import Change, os_actor, put_change

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from otel_audit.exporter.store.tenant_copy import CopyRefused, copy_tenant
+from otel_audit.exporter.store.regions.tenant_copy import CopyRefused, copy_tenant
 
 from ..app.core import Core
 from ..app.local_control import ask_server

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from otel_audit.exporter.store.backup_list import refuse_copies
-from otel_audit.exporter.store.checkpoint import deviations, read_checkpoint
+from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.errors import ManifestBroken
+from otel_audit.exporter.store.ledger.checkpoint import deviations, read_checkpoint
+from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import DEFAULT_REGION, check_tenant
-from otel_audit.exporter.store.residency import Residence, survey
-from otel_audit.exporter.store.verify import verify_tenant
+from otel_audit.exporter.store.regions.residency import Residence, survey
 
 from ..control.database import FILE_NAME
 from ..control.tenants import Tenants

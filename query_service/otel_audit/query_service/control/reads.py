@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from otel_audit.exporter.store.blobs import put_new
+from otel_audit.exporter.store.files.blobs import put_new
 from otel_audit.instrumentation.event import AuditEvent
 
 from .database import ControlUnavailable

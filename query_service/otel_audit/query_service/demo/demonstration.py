@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 
-from otel_audit.exporter.store.blobs import make_folder
+from otel_audit.exporter.store.files.blobs import make_folder
 from otel_audit.exporter.store.lock import RootLock
 from otel_audit.exporter.store.partition import RegionRoot
 

@@ -1,0 +1,1 @@
+"""Sealed bytes: blobs, Parquet files, their sidecars and the check before each use."""

@@ -1,0 +1,74 @@
+"""What one WAL record holds: the rows of ONE tenant from one group commit.
+
+offset  bytes  field
+0       1      schema version (1)
+1       1      length of the tenant id, T
+2       1      length of the writer id, W
+3       1      zero
+4       4      rows, little-endian
+8       8      sequence number of the first row, little-endian
+16      T+W    tenant id, writer id, ASCII
+…              Arrow IPC record batch message of schema ROW, without its schema
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ..errors import NewerData
+from ..schema import ROW, SCHEMA_VERSION, VIEW
+
+_HEAD = struct.Struct("<BBBBIQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Rows seq_min … seq_min + rows.num_rows - 1 of one tenant, numbered by one writer."""
+
+    tenant: str
+    writer: str
+    seq_min: int
+    rows: pa.RecordBatch
+
+    @property
+    def seq_max(self) -> int:
+        return self.seq_min + int(self.rows.num_rows) - 1
+
+    def encode(self) -> bytes:
+        tenant, writer = self.tenant.encode("ascii"), self.writer.encode("ascii")
+        head = _HEAD.pack(SCHEMA_VERSION, len(tenant), len(writer), 0, self.rows.num_rows, self.seq_min)
+        return b"".join((head, tenant, writer, self.rows.serialize()))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Frame:
+        """Read one WAL record. Raises NewerData for a schema this release does not know."""
+        version, tenant_bytes, writer_bytes, _, _, seq_min = _HEAD.unpack_from(data)
+        if version > SCHEMA_VERSION:
+            raise NewerData(
+                f"the write-ahead log has schema version {version}, this release knows {SCHEMA_VERSION}",
+                hint="start the newer release",
+            )
+        body = _HEAD.size + tenant_bytes + writer_bytes
+        names = data[_HEAD.size : body].decode("ascii")
+        batch = pa.ipc.read_record_batch(pa.py_buffer(data[body:]), ROW)
+        return cls(names[:tenant_bytes], names[tenant_bytes:], seq_min, batch)
+
+    @staticmethod
+    def owner(data: bytes) -> tuple[str, int]:
+        """Tenant and number of rows of a WAL record, without decoding them."""
+        _, tenant_bytes, _, _, rows, _ = _HEAD.unpack_from(data)
+        return data[_HEAD.size : _HEAD.size + tenant_bytes].decode("ascii"), rows
+
+    def view(self) -> pa.Table:
+        """The rows as queries see them (schema VIEW)."""
+        count = self.rows.num_rows
+        by_writer = {
+            "tenant": pa.repeat(pa.scalar(self.tenant), count),
+            "writer": pa.repeat(pa.scalar(self.writer), count),
+            "seq": pa.array(range(self.seq_min, self.seq_min + count), pa.int64()),
+        }
+        columns = [by_writer[name] if name in by_writer else self.rows.column(name) for name in VIEW.names]
+        return pa.Table.from_arrays(columns, schema=VIEW)

@@ -1,0 +1,1 @@
+"""Region roots: routing, residency, hand-over and removal of a tenant."""

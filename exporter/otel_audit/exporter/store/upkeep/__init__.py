@@ -1,0 +1,1 @@
+"""What rearranges and removes: sealing, compaction, retention, scrubbing."""

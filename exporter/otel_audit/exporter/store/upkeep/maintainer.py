@@ -1,0 +1,317 @@
+"""Everything that rearranges what is stored: sealing, compaction, retention. One step at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from otel_audit.instrumentation.errors import AuditError
+
+from ..contents import Contents
+from ..errors import StoreError
+from ..files.blobs import Blobs
+from ..files.parquet import write_file
+from ..files.verified import VerifiedFiles
+from ..intake.frame import Frame
+from ..ledger.entry import ManifestFile, TenantManifest
+from ..ledger.history import pack
+from ..ledger.manifest import utc
+from ..ledger.state import STATE_EVERY_ENTRIES, write_state
+from ..partition import RegionRoot
+from ..snapshot import FileRef
+from .compaction import merged, plan
+from .held import Held, HeldOf
+from .pins import pinned
+from .removal import delete_files, delete_quarantined, delete_retired, retire_files, tidy_partitions
+from .retention import Expired, expired
+from .seal import write_frames
+from .segments import Segments
+
+log = logging.getLogger(__name__)
+
+Months = Callable[[str, datetime], Mapping[str, int]]
+_BY_ITSELF: Final = "system:store"
+
+
+class Maintainer:
+    """The one maintainer of a region root: whoever opened its store. Thread-safe."""
+
+    def __init__(
+        self,
+        root: RegionRoot,
+        blobs: Blobs,
+        contents: Contents,
+        segments: Segments,
+        verified: VerifiedFiles,
+        now: Callable[[], float],
+        accepts: Callable[[str], bool],
+    ) -> None:
+        self._root, self._blobs, self._contents = root, blobs, contents
+        self._segments, self._verified, self._now = segments, verified, now
+        self._accepts = accepts
+        self._step = threading.Lock()  # one seal, merge or removal at a time
+        # tenant → entries of its chain when its state was last written.
+        self._states: dict[str, int] = {}
+        # Tenants whose folders may hold files that no entry lists: a step of theirs was interrupted.
+        self._untidy: set[str] = set()
+
+    def tidy_after_crash(self) -> None:
+        """Make every tenant's partitions hold exactly the live files; after the log is replayed.
+
+        Raises ManifestBroken.
+        """
+        self._untidy.update(self._root.tenants())
+        self.tidy()
+
+    def _prepare(self) -> None:
+        """Finish what an earlier step could not, so that every step starts from a known state.
+
+        Raises ManifestBroken, StoreUnavailable while the manifest's end is in doubt.
+        """
+        self._contents.settle()
+        for tenant in sorted(self._untidy):
+            try:
+                tidy_partitions(self._root, self._blobs, self._contents, tenant)
+            except OSError:
+                # Files too many mislead only who reads the folder past the manifest.
+                log.exception("the folders of %s could not be tidied; the next step tries again", tenant)
+            else:
+                self._untidy.discard(tenant)
+
+    def seal(self, tenant: str | None, due: Callable[[int, int, float], bool] | None) -> int:
+        """See Store.seal."""
+        sealed, failures = 0, list[Exception]()
+        with self._step:
+            self._prepare()
+            for name in [tenant] if tenant is not None else self._contents.hot_tenants(due):
+                if not self._accepts(name):
+                    continue
+                try:
+                    sealed += self._seal_tenant(name)
+                except (OSError, AuditError) as failure:
+                    # One tenant's trouble is not its neighbours'.
+                    self._untidy.add(name)
+                    failures.append(failure)
+            try:
+                self._segments.drop_sealed()
+            except (OSError, AuditError) as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+        return sealed
+
+    def _seal_tenant(self, tenant: str) -> int:
+        by_writer: dict[str, list[Frame]] = {}
+        for frame in self._contents.hot_frames(tenant):
+            by_writer.setdefault(frame.writer, []).append(frame)
+        for writer, mine in by_writer.items():
+            files: list[ManifestFile] = []
+            try:
+                files += write_frames(self._root, self._blobs, mine)
+                self._contents.enter(
+                    tenant, "seal", writer=writer, add=files, sealed=mine, facts={"actor": _BY_ITSELF}
+                )
+            except OSError:
+                self._discard(files)
+                raise
+        self._keep_state(tenant)
+        return sum(frame.rows.num_rows for mine in by_writer.values() for frame in mine)
+
+    def compact(self, tenant: str | None = None, *, merges_max: int | None = None) -> int:
+        """See Store.compact."""
+        now, done = self._now(), 0
+        with self._step:
+            self._prepare()
+        kept = pinned(self._root, now)
+        for name in [tenant] if tenant is not None else self._contents.tenants():
+            if not self._accepts(name):
+                continue
+            for group in plan(self._contents.files(name), utc(now).date()):
+                if merges_max is not None and done >= merges_max:
+                    return done
+                if any(file.ref.path in kept for file in group):
+                    continue
+                try:
+                    # The step is released between merges, so that sealing need not wait for a whole round.
+                    with self._step:
+                        self._contents.settle()
+                        done += self._merge(name, group)
+                except (OSError, pa.ArrowException, StoreError):
+                    # One partition's trouble is not its neighbours'.
+                    self._untidy.add(name)
+                    log.exception("a partition of %s was not merged; the next round tries again", name)
+        return done
+
+    def _merge(self, tenant: str, group: Sequence[ManifestFile]) -> int:
+        refs = [file.ref for file in group]
+        if not all(self._contents.is_live(tenant, ref) for ref in refs) or not self._intact(refs):
+            return 0
+        rows = sum(ref.rows for ref in refs)
+        made = write_file(self._root, self._blobs, merged(refs), rows_expected=rows)
+        if made.ref.rows != rows:
+            self._discard([made])
+            raise StoreError(
+                f"merging {len(refs)} files of {tenant} gave {made.ref.rows} rows instead of {rows}",
+                hint="nothing was changed; run `otel-audit verify`",
+            )
+        try:
+            self._contents.enter(tenant, "compact", add=[made], remove=group, facts={"actor": _BY_ITSELF})
+        except OSError:
+            self._discard([made])
+            raise
+        retire_files(self._root, self._blobs, tenant, refs)
+        self._keep_state(tenant)
+        return 1
+
+    def _intact(self, refs: Sequence[FileRef]) -> bool:
+        """Whether all files are what the manifest says; damage is for queries and scrub to report."""
+        try:
+            return all(self._verified.check(ref) is None for ref in refs)
+        except OSError:
+            return False
+
+    def run_retention(
+        self, months: Months, *, now: datetime, actor: str, dry_run: bool, held: HeldOf | None
+    ) -> list[Expired]:
+        """See Store.run_retention."""
+        done: list[Expired] = []
+        with self._step:
+            self._prepare()
+            for tenant in self._contents.tenants():
+                policy = months(tenant, now)
+                facts = {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
+                due = expired(tenant, self._contents.files(tenant), policy, now)
+                # All are judged before one goes: what cannot be judged keeps its neighbours too.
+                judged = [(each, _held(held, each, now)) for each in due]
+                if any(kept.problem for _, kept in judged):
+                    continue
+                for each, kept in judged:
+                    try:
+                        gone = self._expire(each, kept, facts, dry_run)
+                    except (OSError, pa.ArrowException, StoreError):
+                        # What is gone must be reported, and one partition's trouble is not its neighbours'.
+                        self._untidy.add(tenant)
+                        log.exception(
+                            "%s/%s of %s was not deleted; the next run tries again",
+                            each.retention,
+                            each.date,
+                            tenant,
+                        )
+                    else:
+                        done += [gone] if gone is not None else []
+        return done
+
+    def _expire(self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool) -> Expired | None:
+        """Delete a partition but for its held rows; None when all of it stays."""
+        held = kept.rows.num_rows if kept.rows is not None else 0
+        if kept.everything or held >= due.rows or not kept.is_current():
+            return None
+        gone = due.without(held)
+        if dry_run:
+            return gone
+        staying, made = self._held_files(due, kept.rows) if kept.rows is not None else ([], [])
+        if not kept.is_current():
+            self._discard(made)
+            return None
+        leaving = [file for file in due.files if file not in staying]
+        try:
+            self._contents.enter(
+                due.tenant, "retention", add=made, remove=leaving,
+                facts={**facts, "rows": gone.rows, "holds": list(kept.names)},
+            )  # fmt: skip
+        except OSError:
+            self._discard(made)
+            raise
+        delete_files(self._root, self._blobs, [file.ref for file in leaving])
+        delete_quarantined(self._root, self._blobs, self._contents, due.tenant)
+        self._keep_state(due.tenant)
+        return gone
+
+    def _held_files(self, due: Expired, numbers: pa.Table) -> tuple[list[ManifestFile], list[ManifestFile]]:
+        """Files that stay as they are, as all their rows are held; new ones of the others' held rows."""
+        # A damaged file's rows say nothing about what is held.
+        if not self._intact([file.ref for file in due.files]):
+            raise StoreError(
+                f"a file of {due.date} of {due.tenant} is damaged, and holds keep some of its events",
+                hint="nothing was deleted; restore the file from a backup",
+            )
+        staying, made = list[ManifestFile](), list[ManifestFile]()
+        by_writer: dict[str, list[ManifestFile]] = {}
+        for file in due.files:
+            by_writer.setdefault(file.ref.writer, []).append(file)
+        try:
+            for writer, files in by_writer.items():
+                keep = numbers.filter(pc.equal(numbers["writer"], writer))["seq"].combine_chunks()
+                counts = [_count(file.ref, keep) for file in files]
+                # Written again, such a file would come out under its own name and be removed with the rest.
+                staying += [f for f, count in zip(files, counts, strict=True) if count == f.ref.rows]
+                partly = [f.ref for f, count in zip(files, counts, strict=True) if 0 < count < f.ref.rows]
+                if partly:
+                    rows = merged(partly, keep)
+                    made.append(write_file(self._root, self._blobs, rows, rows_expected=len(keep)))
+            if sum(file.ref.rows for file in (*staying, *made)) != numbers.num_rows:
+                raise StoreError(
+                    f"not every held event of {due.tenant} was found in {due.date}",
+                    hint="nothing was deleted; run `otel-audit verify`",
+                )
+        except (OSError, StoreError):
+            self._discard(made)
+            raise
+        return staying, made
+
+    def _discard(self, made: Sequence[ManifestFile]) -> None:
+        """Delete files that were not entered; what cannot be deleted now is tidied up later."""
+        with contextlib.suppress(OSError):
+            delete_files(self._root, self._blobs, [file.ref for file in made])
+
+    def forget(self, tenant: str) -> TenantManifest:
+        """Make the store unaware of a tenant; returns what it knew."""
+        with self._step:
+            return self._contents.forget(tenant)
+
+    def tidy(self) -> None:
+        """Delete what an interrupted step left, and retired files whose hour is over."""
+        with self._step:
+            self._prepare()
+        for tenant in self._contents.tenants():
+            try:
+                delete_retired(self._root, self._blobs, tenant, self._now())
+            except OSError:
+                log.exception("a replaced file of %s was not deleted; the next round tries again", tenant)
+
+    def _keep_state(self, tenant: str) -> None:
+        manifest = self._contents.manifest_of(tenant)
+        entries = _entries(manifest)
+        if entries - self._states.setdefault(tenant, 0) < STATE_EVERY_ENTRIES:
+            return
+        # Both only spare later work: a full disk must not undo what was just entered.
+        try:
+            write_state(self._blobs, self._root, manifest)
+            for writer, chain in manifest.chains.items():
+                pack(self._blobs, self._root.ledger_key(tenant, writer), chain.number)
+        except OSError:
+            log.exception("the manifest's state of %s was not kept; the next entry tries again", tenant)
+        else:
+            self._states[tenant] = entries
+
+
+def _held(held: HeldOf | None, due: Expired, now: datetime) -> Held:
+    return held(due.tenant, [file.ref for file in due.files], now) if held is not None else Held()
+
+
+def _count(ref: FileRef, numbers: pa.Array) -> int:
+    """How many of a verified file's rows have one of these sequence numbers."""
+    rows = pq.read_table(ref.path, columns=["seq"], partitioning=None)
+    return pc.sum(pc.is_in(rows["seq"], numbers)).as_py() or 0
+
+
+def _entries(manifest: TenantManifest) -> int:
+    return sum(chain.number for chain in manifest.chains.values())
