@@ -14,15 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bench.dedupe import ids_of_a_week
+from tests.bench.history import million_entries
 from tests.bench.latency import record_to_stream
 from tests.bench.queries import filter_queries
 from tests.bench.redaction import worst_values
+from tests.bench.tenants import small_tenants
 from tests.bench.volume import ten_million
 from tests.bench.wal import append_to_durable
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "latency": record_to_stream,
     "queries": filter_queries,
+    "history": million_entries,
+    "tenants": small_tenants,
+    "dedupe": ids_of_a_week,
     "volume": ten_million,
     "redaction": worst_values,
     "wal": append_to_durable,
