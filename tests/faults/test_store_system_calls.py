@@ -101,7 +101,7 @@ def test_whichever_call_fails_no_event_is_lost_or_doubled_and_the_store_heals(
     root = RegionRoot(tmp_path / "root")
     counts: Counter[str] = Counter()
     step = STEP.get(fault, STEP_OTHERS)
-    nth, fired = 0, True
+    nth, fired = 1 - step, True
     while fired:
         nth += step if name != "pack" or nth < ALIKE_FROM else STRIDE
         where = (name, fault, nth)
