@@ -130,7 +130,8 @@ class Contents:
     def hold(self, frame: Frame) -> pa.Table:
         """Publish a durable frame; returns its rows as queries see them."""
         with self._lock:
-            return self._hot.add(frame, self._now())
+            self._hot.add(frame, self._now())
+        return frame.view()
 
     # What maintenance does.
 
@@ -183,7 +184,7 @@ class Contents:
         with self._lock:
             self._manifest.apply(manifest, raw)
             if frames:
-                self._hot.drop(tenant, frames, self._now())
+                self._hot.drop(tenant, frames[-1].writer, frames[-1].seq_max, self._now())
         self._sidecars.forget(file.ref for file in remove)
 
     def forget(self, tenant: str) -> TenantManifest:

@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..errors import StoreUnavailable
 from ..partition import RegionRoot
 from ..schema import FREE_TEXT
 from ..snapshot import FileRef
@@ -129,7 +130,10 @@ class Sidecars:
         return [ref for ref, sidecar in found if sidecar is None or may_contain(sidecar.grams, text)]
 
     def rebuild(self, ref: FileRef) -> Sidecar:
-        """Make the sidecar of a verified file anew from its rows. Raises what reading the file does."""
+        """Make the sidecar of a verified file anew from its rows.
+
+        Raises what reading the file does, StoreUnavailable when it cannot be mapped.
+        """
         rows = pq.read_table(ref.path, columns=["event_id", *FREE_TEXT], partitioning=None)
         key = self._root.key(ref.index)
         self._blobs.delete(key)
@@ -138,7 +142,10 @@ class Sidecars:
         self._blobs.put_new(key, builder.encode())
         made = self.get(ref)
         if made is None:
-            raise FileNotFoundError(ref.index)
+            raise StoreUnavailable(
+                f"the index of {ref.path.name} cannot be read",
+                hint="see the server's limits of files and memory",
+            )
         return made
 
     def forget(self, refs: Iterable[FileRef]) -> None:

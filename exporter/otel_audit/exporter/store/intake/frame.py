@@ -14,6 +14,7 @@ offset  bytes  field
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,6 +37,19 @@ class Frame:
     @property
     def seq_max(self) -> int:
         return self.seq_min + int(self.rows.num_rows) - 1
+
+    @classmethod
+    def joined(cls, frames: Sequence[Frame]) -> Frame:
+        """Frames of one tenant and writer that follow each other as one."""
+        if len(frames) == 1:
+            return frames[0]
+        rows = pa.Table.from_batches([frame.rows for frame in frames]).combine_chunks().to_batches()[0]
+        return cls(frames[0].tenant, frames[0].writer, frames[0].seq_min, rows)
+
+    def above(self, seq: int) -> Frame:
+        """The rows with numbers above `seq`, maybe none."""
+        skip = min(max(0, seq - self.seq_min + 1), self.rows.num_rows)
+        return Frame(self.tenant, self.writer, self.seq_min + skip, self.rows.slice(skip)) if skip else self
 
     def encode(self) -> bytes:
         tenant, writer = self.tenant.encode("ascii"), self.writer.encode("ascii")
