@@ -285,7 +285,7 @@ def test_a_damage_is_known_from_the_start_and_forgotten_when_the_file_is_restore
     data = path.read_bytes()
     path.unlink()
     store = Store(root)
-    assert store.damages == [f"acme/{path.name}: the file is missing"]
+    assert store.damages == [f"{path.name}: the file is missing"]
     path.write_bytes(data)
     store.look_at_files()
     assert store.damages == []
