@@ -353,3 +353,20 @@ def test_a_file_that_retention_takes_during_a_snapshot_is_no_damage(root: Region
     assert snapshot.damaged == ()
     assert store.damages == []
     store.close()
+
+
+def test_a_file_that_cannot_be_read_is_one_problem_of_verify_and_stops_no_start(root: RegionRoot) -> None:
+    store = Store(root)
+    for _ in range(2):
+        store.append({"acme": batch(row())})
+        store.seal()
+    first, second = sorted(ref.path for ref in store.snapshot("acme").files)
+    store.close()
+    first.unlink()
+    first.symlink_to(first)  # every call on it fails with ELOOP
+    [problem] = verify_tenant(root, "acme").problems
+    assert problem.startswith(f"{first.name}: it cannot be read")
+    store = Store(root)
+    assert [line.partition(":")[0] for line in store.damages] == [first.name]
+    assert [ref.path for ref in store.snapshot("acme").files] == [second]
+    store.close()
