@@ -160,7 +160,7 @@ class Store:
     def seal(self, tenant: str | None = None, *, due: Callable[[int, int, float], bool] | None = None) -> int:
         """Write hot rows to files; returns the rows written.
 
-        tenant: only that one. due(rows, bytes, age_s): which tenants; all when None.
+        tenant: only that one. due(rows, bytes, age_s): only those it chooses.
         """
         return self._maintainer.seal(tenant, due)
 
@@ -209,7 +209,9 @@ class Store:
         """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
         self._leaving.add(check_tenant(tenant))
         self._writer.flush()  # what was under way is hot or refused now
-        return remove_tenant(self.root, tenant, self.wal, self.seal, self._maintainer.forget)
+        return remove_tenant(
+            self.root, tenant, self.wal, self.seal, self._contents.files, self._maintainer.forget
+        )
 
     @property
     def hot_rows(self) -> int:
@@ -245,8 +247,9 @@ class Store:
         return failure.message if failure else self._manifest.failure
 
     def close(self) -> None:
-        """Finish queued requests and release the root; hot rows stay in the WAL."""
+        """Finish queued requests and the step under way, then release the root; hot rows stay in the WAL."""
         self._writer.close()
+        self._maintainer.close()
         self.wal.close()
         self._lock_file.release()
 
