@@ -18,7 +18,7 @@ from otel_audit.exporter.store.backups.backup_list import CopiedFile, encode_lis
 from otel_audit.exporter.store.errors import NewerData
 from otel_audit.exporter.store.files.blobs import LocalBlobs
 from otel_audit.exporter.store.intake.frame import Frame
-from otel_audit.exporter.store.ledger.entry import MANIFEST_VERSION
+from otel_audit.exporter.store.ledger.entry import MANIFEST_VERSION, encode_entry
 from otel_audit.exporter.store.ledger.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.schema import COLUMNS, SCHEMA_VERSION, SCHEMA_VERSION_KEY
@@ -87,12 +87,13 @@ def state(folder: Path) -> None:
 def footer(folder: Path) -> None:
     [path] = (folder / "store/tenant=acme/_ledger").glob("w*/*.json")
     told = json.loads(path.read_bytes())
+    del told["crc32"]
     [item] = told["add"]
     file = folder / "store/tenant=acme" / item["path"]
     table = pq.read_table(file, partitioning=None)
     pq.write_table(table.replace_schema_metadata({SCHEMA_VERSION_KEY: str(SCHEMA_VERSION + 1)}), file)
     item |= {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
-    path.write_bytes(json.dumps(told).encode())
+    path.write_bytes(encode_entry(told))
 
 
 def control(folder: Path) -> None:
