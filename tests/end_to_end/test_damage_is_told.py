@@ -65,7 +65,7 @@ def test_every_damage_is_named_and_forgotten_when_the_file_is_whole_again(server
     partial = api.get("/events", action="damage_test")["partial"]
     assert {each["file"] for each in partial} == {path.name for path in paths}
     assert sorted(degraded(server)) == sorted(
-        f"acme/{path.name}: {'the file is missing' if path == missing else DIFFERS}" for path in paths
+        f"{path.name}: {'the file is missing' if path == missing else DIFFERS}" for path in paths
     )
     for path, data in whole.items():
         path.write_bytes(data)

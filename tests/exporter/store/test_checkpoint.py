@@ -25,6 +25,7 @@ from otel_audit.exporter.store.ledger.checkpoint import (
     take_checkpoint,
 )
 from otel_audit.exporter.store.ledger.entry import encode_entry
+from otel_audit.exporter.store.ledger.state import STATE_EVERY_ENTRIES
 from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.schema import PARQUET
@@ -208,3 +209,12 @@ def test_a_newer_checkpoint_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(NewerData) as refusal:
         read_checkpoint(path)
     assert refusal.value.hint
+
+
+def test_a_checkpoints_entry_that_is_missing_is_found_though_the_state_spares_its_reading(
+    root: RegionRoot,
+) -> None:
+    taken = take_checkpoint(root, "acme", NOW)
+    grow(root, STATE_EVERY_ENTRIES)
+    ledger(root)[2].unlink()
+    assert "entry 3" in deviations(root, taken)[0]

@@ -18,7 +18,7 @@ from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.reader import StoreReader
 from otel_audit.exporter.store.snapshot import FileRef, Snapshot
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.upkeep.compaction import FAN_IN, FILE_BYTES_MAX, merged, plan
+from otel_audit.exporter.store.upkeep.compaction import FAN_IN, FILE_BYTES_MAX, FILES_MAX, merged, plan
 from otel_audit.exporter.store.upkeep.held import NUMBERS, Held
 from otel_audit.exporter.store.upkeep.pins import PINNED_S, pin_files
 from otel_audit.exporter.store.upkeep.removal import RETIRED_S
@@ -237,3 +237,8 @@ def test_a_hold_that_came_during_the_run_keeps_everything(store: Store) -> None:
     )
     assert gone == []
     assert rows_of(store.snapshot("acme")).num_rows == 40
+
+
+def test_a_merge_opens_a_bounded_number_of_files_at_once() -> None:
+    many = [ref(f"f{n:04d}", "2026-03-01") for n in range(2 * FILES_MAX + 1)]
+    assert [len(group) for group in plan(many, date(2026, 3, 10))] == [FILES_MAX, FILES_MAX]

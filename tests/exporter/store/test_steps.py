@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from datetime import timedelta
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.exporter.store.errors import StoreUnavailable
+from otel_audit.exporter.store.errors import StoreLocked, StoreUnavailable
 from otel_audit.exporter.store.files.blobs import LocalBlobs
+from otel_audit.exporter.store.files.sidecar import Sidecars
 from otel_audit.exporter.store.ledger.history import PACK_ENTRIES, numbered, pack
 from otel_audit.exporter.store.ledger.manifest import Manifest
 from otel_audit.exporter.store.ledger.verify import verify_tenant
@@ -256,4 +258,112 @@ def test_while_an_entry_is_in_doubt_no_file_it_may_list_is_touched(root: RegionR
     append(store, 3)
     assert numbers(store) == [1, 2, 3]
     check_folder(store, code, tidied=True)
+    store.close()
+
+
+def test_sealing_one_tenant_asks_too_whether_it_is_due(root: RegionRoot) -> None:
+    store = open_store(root)
+    store.append({name: batch(row()) for name in (TENANT, "other")})
+    assert store.seal(TENANT, due=lambda rows, size, age_s: rows > 1) == 0
+    assert store.seal(TENANT, due=lambda rows, size, age_s: rows == 1) == 1
+    assert store.hot_rows == 1
+    store.close()
+
+
+class OneLeaves(Store):
+    """A tenant whose removal begins when its rows are in the queue already."""
+
+    def next_seq(self, tenant: str) -> int:
+        if tenant == TENANT:
+            raise StoreUnavailable("it is being deleted")
+        return super().next_seq(tenant)
+
+
+def test_a_tenant_that_leaves_refuses_no_neighbour_in_its_group(root: RegionRoot) -> None:
+    store = OneLeaves(root, fs=FastFiles())
+    with pytest.raises(StoreUnavailable):
+        store.append({TENANT: batch(row()), "other": batch(row())})
+    assert store.snapshot("other").hot.num_rows == 1
+    store.close()
+
+
+def test_whoever_appends_while_the_store_closes_gets_an_answer(root: RegionRoot) -> None:
+    store, begun = open_store(root), threading.Barrier(9)
+
+    def send() -> None:
+        begun.wait()
+        with contextlib.suppress(StoreUnavailable):
+            while True:
+                store.append({TENANT: batch(row())})
+
+    senders = [threading.Thread(target=send, daemon=True) for _ in range(8)]
+    for sender in senders:
+        sender.start()
+    begun.wait()
+    store.close()
+    for sender in senders:
+        sender.join(10)
+    assert not any(sender.is_alive() for sender in senders)
+
+
+def test_no_step_begins_in_a_closed_store_and_one_under_way_is_waited_for(root: RegionRoot) -> None:
+    fs = Paused()
+    store = open_store(root, fs)
+    append(store, 1)
+    fs.syncs_until_pause = 1
+    sealing = threading.Thread(target=store.seal)
+    sealing.start()
+    assert fs.waiting.wait(30)
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    closing.join(0.2)
+    with pytest.raises(StoreLocked):
+        Store(root)
+    fs.go_on.set()
+    sealing.join(30)
+    closing.join(30)
+    with pytest.raises(StoreUnavailable):
+        store.seal()
+    store = open_store(root)
+    assert (store.hot_rows, numbers(store)) == (0, [1])
+    store.close()
+
+
+def test_what_retention_entered_is_told_when_its_bytes_cannot_be_deleted(root: RegionRoot) -> None:
+    fs = FaultyFiles(1, errno.EROFS, for_ever=True, only=frozenset())
+    store = open_store(root, fs)
+    append(store, 1, 2, day=OLD)
+    store.seal()
+    [ref] = store.snapshot(TENANT).files
+    # The entry is a link; what it removes are unlinks after it, but for the entry's own temporary name.
+    fs.calls, fs.nth, fs.only = 0, 2, frozenset({"unlink"})
+    assert expire(store) == 2
+    assert ref.path.exists()
+    assert store.snapshot(TENANT).files == ()
+    fs.heal()
+    store.tidy()
+    assert not ref.path.exists()
+    store.close()
+
+
+def test_two_threads_that_miss_one_sidecar_both_find_the_repeat(root: RegionRoot) -> None:
+    store = open_store(root)
+    append(store, 1)
+    store.seal()
+    [ref] = store.snapshot(TENANT).files
+    found: list[object] = []
+    for _ in range(20):
+        ref.index.unlink()
+        sidecars, begun = Sidecars(root, LocalBlobs(root.path, FastFiles())), threading.Barrier(2)
+
+        def rebuild(sidecars: Sidecars = sidecars, begun: threading.Barrier = begun) -> None:
+            begun.wait()
+            found.append(sidecars.rebuild(ref).fingerprints.tolist())
+
+        threads = [threading.Thread(target=rebuild) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [found[0]] * 40
     store.close()

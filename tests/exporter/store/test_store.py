@@ -285,7 +285,7 @@ def test_a_damage_is_known_from_the_start_and_forgotten_when_the_file_is_restore
     data = path.read_bytes()
     path.unlink()
     store = Store(root)
-    assert store.damages == [f"acme/{path.name}: the file is missing"]
+    assert store.damages == [f"{path.name}: the file is missing"]
     path.write_bytes(data)
     store.look_at_files()
     assert store.damages == []
@@ -352,4 +352,21 @@ def test_a_file_that_retention_takes_during_a_snapshot_is_no_damage(root: Region
     assert [ref.retention for ref in snapshot.files] == ["standard"]
     assert snapshot.damaged == ()
     assert store.damages == []
+    store.close()
+
+
+def test_a_file_that_cannot_be_read_is_one_problem_of_verify_and_stops_no_start(root: RegionRoot) -> None:
+    store = Store(root)
+    for _ in range(2):
+        store.append({"acme": batch(row())})
+        store.seal()
+    first, second = sorted(ref.path for ref in store.snapshot("acme").files)
+    store.close()
+    first.unlink()
+    first.symlink_to(first)  # every call on it fails with ELOOP
+    [problem] = verify_tenant(root, "acme").problems
+    assert problem.startswith(f"{first.name}: it cannot be read")
+    store = Store(root)
+    assert [line.partition(":")[0] for line in store.damages] == [first.name]
+    assert [ref.path for ref in store.snapshot("acme").files] == [second]
     store.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otel_audit.exporter.store.errors import StoreUnavailable
-from otel_audit.exporter.store.ledger.entry import TenantManifest
+from otel_audit.exporter.store.ledger.entry import ManifestFile
 from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.regions.keyring import Keyring
@@ -61,14 +61,14 @@ class Crash(Exception):
     """Stands for the end of the process."""
 
 
-def crash(*_: object) -> TenantManifest:
+def crash(*_: object) -> list[ManifestFile]:
     raise Crash
 
 
 def until_sealed(root: RegionRoot, store: Store) -> None:
     """The log is empty, the folder is whole."""
     with pytest.raises(Crash):
-        remove_tenant(root, "acme", store.wal, store.seal, crash)
+        remove_tenant(root, "acme", store.wal, store.seal, crash, crash)
 
 
 def until_renamed(root: RegionRoot, store: Store) -> None:
@@ -102,6 +102,16 @@ def test_after_a_crash_the_store_opens_and_a_repeat_ends_it(
 def test_a_repeat_tells_the_counts_of_the_first_time(root: RegionRoot) -> None:
     store = Store(root)
     assert store.remove_tenant("acme") == store.remove_tenant("acme")
+    store.close()
+
+
+def test_a_receipt_that_cannot_be_written_is_not_written_empty_by_the_repeat(root: RegionRoot) -> None:
+    store = Store(root)
+    root.removed.write_bytes(b"")  # a file where the folder should be
+    with pytest.raises(OSError):
+        store.remove_tenant("acme")
+    root.removed.unlink()
+    assert store.remove_tenant("acme").rows == 3
     store.close()
 
 

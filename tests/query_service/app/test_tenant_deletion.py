@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otel_audit.query_service.app.core import Core
-from otel_audit.query_service.app.tenant_deletion import TenantHeld
+from otel_audit.query_service.control.deletions import TenantHeld
 from otel_audit.query_service.control.outbox import Actor
 from otel_audit.query_service.control.tenants import InvalidTenant, NoSuchTenant, TenantExists
 from otel_audit.query_service.settings import Settings
@@ -35,6 +35,16 @@ def test_a_hold_refuses_and_changes_nothing(core: Core) -> None:
     core.store.append({"acme": batch(row())})
     core.holds.release("lawsuit", "settled")
     assert core.delete_tenant("acme", actor="os:ada")["rows"] >= 2
+
+
+def test_nobody_can_hold_what_is_being_deleted(core: Core) -> None:
+    core.deletions.begin("acme", actor=Actor("os:ada"))
+    with pytest.raises(NoSuchTenant):
+        core.holds.add("acme", "late", "too late")
+    core.delete_tenant("acme", actor="os:ada")
+    with pytest.raises(NoSuchTenant):
+        core.holds.add("acme", "late", "too late")
+    assert core.holds.list("acme") == []
 
 
 def test_the_operators_own_and_unknown_organizations_are_refused(core: Core) -> None:

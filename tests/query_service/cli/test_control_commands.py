@@ -286,3 +286,24 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+def test_a_deletion_that_nobody_confirms_is_wrong_use_and_deletes_nothing(tmp_path: Path) -> None:
+    process.run(tmp_path, "tenant", "add", "acme")
+    asked = [process.OTEL_AUDIT, "tenant", "delete", "acme", "--data-dir", str(tmp_path)]
+    done = subprocess.run(asked, input="", capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "--yes acme" in done.stderr
+    assert process.run(tmp_path, "tenant", "show", "acme").returncode == 0
+    done = subprocess.run(asked, input="acme\n", capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0
+
+
+def test_verify_of_an_organization_that_is_not_there_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(capsys, tmp_path, "tenant", "add", "acme")
+    assert call(capsys, tmp_path, "verify", "--tenant", "acme")[0] == 0
+    code, out, err = call(capsys, tmp_path, "verify", "--tenant", "amce")
+    assert (code, out) == (1, "")
+    assert "'amce'" in err

@@ -95,18 +95,24 @@ def test_a_mistake_is_one_line_and_a_hint_and_holds_nothing(
     assert json.loads(call(capsys, data_dir, "hold", "list", "--json")[1]) == []
 
 
-def test_the_delay_comes_from_the_file_given_and_from_the_running_server_before_it(
+def test_the_delay_is_the_running_servers_else_that_of_the_file_given_else_of_the_data_directory(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = data_dir / "config.toml"
-    file.write_text("[retention]\nhold_release_delay_s = 60\n")
-    for name in ("one", "two"):
+    (data_dir / "config.toml").write_text("[retention]\nhold_release_delay_s = 1000000\n")
+    given = data_dir / "given.toml"
+    given.write_text("[retention]\nhold_release_delay_s = 60\n")
+
+    def released(name: str, *more: str) -> float:
         call(capsys, data_dir, "hold", "add", "--tenant", "acme", "--name", name, "--reason", "x")
-    ending = ("--reason", "x", "--json", "--config", str(file))
-    assert delay_s(json.loads(call(capsys, data_dir, "hold", "release", "one", *ending)[1])) == 60
+        return delay_s(
+            json.loads(call(capsys, data_dir, "hold", "release", name, "--reason", "x", "--json", *more)[1])
+        )
+
+    assert released("one") == 1_000_000
+    assert released("two", "--config", str(given)) == 60
     (data_dir / "run").mkdir()
     (data_dir / "run" / "serve.json").write_text('{"hold_release_delay_s": 90.0}')
-    assert delay_s(json.loads(call(capsys, data_dir, "hold", "release", "two", *ending)[1])) == 90
+    assert released("three", "--config", str(given)) == 90
 
 
 def test_beside_a_running_server_a_hold_counts_at_once_and_is_in_the_trail(tmp_path: Path) -> None:

@@ -87,12 +87,12 @@ def state(folder: Path) -> None:
 def footer(folder: Path) -> None:
     [path] = (folder / "store/tenant=acme/_ledger").glob("w*/*.json")
     told = json.loads(path.read_bytes())
+    del told["crc32"]
     [item] = told["add"]
     file = folder / "store/tenant=acme" / item["path"]
     table = pq.read_table(file, partitioning=None)
     pq.write_table(table.replace_schema_metadata({SCHEMA_VERSION_KEY: str(SCHEMA_VERSION + 1)}), file)
     item |= {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
-    del told["crc32"]
     path.write_bytes(encode_entry(told))
 
 

@@ -187,7 +187,7 @@ class Contents:
                 self._hot.drop(tenant, frames[-1].writer, frames[-1].seq_max, self._now())
         self._sidecars.forget(file.ref for file in remove)
 
-    def forget(self, tenant: str) -> TenantManifest:
-        """Drop a tenant whose folder goes; returns what it had."""
+    def forget(self, tenant: str) -> None:
+        """Drop a tenant whose folder goes."""
         with self._lock:
-            return self._tenants.pop(tenant, TenantManifest(tenant))
+            self._tenants.pop(tenant, None)

@@ -53,9 +53,9 @@ class StoreReader:
                 self._verified, self._sidecars.holding(text, overlapping(refs, time_from, time_to))
             )
             # A file that compaction or retention took meanwhile is no damage.
-            if not damaged or all(ref.path in self._manifest.load(tenant).files for ref in refs):
-                break
-        return Snapshot(tenant, files, join(tables, as_of), position, damaged)
+            if not damaged or self._manifest.load(tenant).files.keys() >= {ref.path for ref in refs}:
+                return Snapshot(tenant, files, join(tables, as_of), position, damaged)
+        raise StoreUnavailable("the files keep changing", hint="try again in a moment")
 
     def _frames(self, tenant: str) -> list[Frame]:
         for _ in range(_TRIES_MAX):

@@ -160,7 +160,7 @@ class Store:
     def seal(self, tenant: str | None = None, *, due: Callable[[int, int, float], bool] | None = None) -> int:
         """Write hot rows to files; returns the rows written.
 
-        tenant: only that one. due(rows, bytes, age_s): which tenants; all when None.
+        tenant: only that one. due(rows, bytes, age_s): only those it chooses.
         """
         return self._maintainer.seal(tenant, due)
 
@@ -209,7 +209,9 @@ class Store:
         """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
         self._leaving.add(check_tenant(tenant))
         self._writer.flush()  # what was under way is hot or refused now
-        return remove_tenant(self.root, tenant, self.wal, self.seal, self._maintainer.forget)
+        return remove_tenant(
+            self.root, tenant, self.wal, self.seal, self._contents.files, self._maintainer.forget
+        )
 
     @property
     def hot_rows(self) -> int:
@@ -227,9 +229,10 @@ class Store:
             for file in self._contents.files(tenant)
             if (damage := self._verified.glance(file.ref))
         ]
-        # What compaction or retention took in the meantime is no damage.
-        told = [(tenant, damage) for tenant, ref, damage in seen if self._contents.is_live(tenant, ref)]
-        self._damages = sorted(f"{tenant}/{damage.file}: {damage.reason}" for tenant, damage in told)
+        # What compaction or retention took in the meantime is no damage. Whose a file is stays unsaid: probes
+        # show these lines to everybody.
+        told = [damage for tenant, ref, damage in seen if self._contents.is_live(tenant, ref)]
+        self._damages = sorted(f"{damage.file}: {damage.reason}" for damage in told)
 
     @property
     def damages(self) -> list[str]:
@@ -244,8 +247,9 @@ class Store:
         return failure.message if failure else self._manifest.failure
 
     def close(self) -> None:
-        """Finish queued requests and release the root; hot rows stay in the WAL."""
+        """Finish queued requests and the step under way, then release the root; hot rows stay in the WAL."""
         self._writer.close()
+        self._maintainer.close()
         self.wal.close()
         self._lock_file.release()
 

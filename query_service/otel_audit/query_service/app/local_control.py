@@ -33,7 +33,7 @@ class ServerRefused(AuditError):
 
 
 class LocalControl:
-    """Serves `seal`, `retention` and `tenant_delete` to commands of the same OS user."""
+    """Serves `commands` to processes of the same OS user."""
 
     def __init__(self, core: Core) -> None:
         # A path of its own: data directories may be deeper than a socket's name may be long.
@@ -90,18 +90,24 @@ def _answer(commands: Mapping[str, Callable[[Mapping[str, Any]], Any]], line: by
 
 def ask_server(data_dir: Path, command: str, **arguments: Any) -> Any | None:
     """The running server's answer, or None when none runs on `data_dir`. Raises ServerRefused."""
-    try:
-        path = json.loads((data_dir / "run" / "serve.json").read_bytes())["control"]
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_TIMEOUT_S)
-        connection.connect(path)
-    except (OSError, ValueError, KeyError):
-        return None
-    with connection, connection.makefile("rwb") as stream:
-        stream.write(json.dumps({"command": command, **arguments}).encode() + b"\n")
-        stream.flush()
-        line = stream.readline()
-    if not line:
+        try:
+            connection.connect(json.loads((data_dir / "run" / "serve.json").read_bytes())["control"])
+        except (OSError, ValueError, KeyError):
+            return None
+        try:
+            connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+        except TimeoutError as error:
+            raise ServerRefused(
+                f"the server has not answered for {_ANSWER_TIMEOUT_S:g} s",
+                hint="it may still be at it: look at its log before you run the command again",
+            ) from error
+        except OSError:
+            line = b""
+    if not line.endswith(b"\n"):
         raise ServerRefused("the server went away before it answered", hint="run the command again")
     reply = json.loads(line)
     if "error" in reply:

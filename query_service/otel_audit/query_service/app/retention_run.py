@@ -73,18 +73,27 @@ class RetentionRuns:
                 except Exception as error:  # noqa: BLE001 - raised when every region had its turn
                     failed = failed or error
                     continue
-                if not dry_run:
-                    self._record(part, actor)
                 due += part
+                if not dry_run:
+                    untold = self._record(part, actor)
+                    failed = failed or untold
         self._tell(judge.problems, dry_run, actor, len(due))
         if failed is not None:
             raise failed
         return due
 
-    def _record(self, gone: Sequence[Expired], actor: str) -> None:
+    def _record(self, gone: Sequence[Expired], actor: str) -> AuditError | None:
+        """Record every tenant's deletion; what failed first when one could not be."""
+        failed: AuditError | None = None
         for tenant in sorted({partition.tenant for partition in gone}):
             mine = [partition for partition in gone if partition.tenant == tenant]
-            self._self_audit.record(tenant, _deletion(mine, actor))
+            try:
+                self._self_audit.record(tenant, _deletion(mine, actor))
+            except AuditError as error:
+                # Only the manifest tells it then; others' deletions must be told all the same.
+                log.error("what retention deleted of %s cannot be recorded: %s", tenant, error.message)
+                failed = failed or error
+        return failed
 
     def _months(self, tenant: str, now: datetime) -> Mapping[str, int]:
         # A tenant that was never added (or was removed) keeps the defaults: never a shorter life.

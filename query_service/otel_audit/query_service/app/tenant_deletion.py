@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-from otel_audit.instrumentation.errors import AuditError
 
 from ..control.outbox import Actor
 
 if TYPE_CHECKING:
     from .core import Core
-
-
-class TenantHeld(AuditError):
-    """A legal hold keeps the organization's data."""
 
 
 def delete_tenant(core: Core, tenant: str, *, actor: Actor) -> dict[str, Any]:
@@ -25,12 +18,6 @@ def delete_tenant(core: Core, tenant: str, *, actor: Actor) -> dict[str, Any]:
     Raises TenantHeld, NoSuchTenant, InvalidTenant, and StoreUnavailable when the write-ahead log cannot
     let go of its rows.
     """
-    held = [hold.name for hold in core.holds.active(tenant, time.time())]
-    if held:
-        raise TenantHeld(
-            f"{tenant} is under the legal hold {', '.join(held)}",
-            hint=f"'otel-audit hold release {held[0]}' first, if whoever placed it agrees",
-        )
     deletion = core.deletions.begin(tenant, actor=actor)
     core.tenants.forget_recent()
     removed = core.store.remove_tenant(tenant, deletion.region)

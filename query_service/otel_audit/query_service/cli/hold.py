@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..control.holds import Hold, Holds
 from ..control.outbox import utc_text
-from ..settings import Settings
 from .context import CliContext, json_option, pass_cli, print_json, print_table
 from .filter_options import chosen_items, filter_options
 
@@ -61,24 +59,21 @@ def list_(cli: CliContext, tenant: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--tenant", metavar="ID", help="Whose, when several organizations have a hold of that name.")
 @click.option("--reason", required=True, help="Why, for the audit trail.")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings, a TOML file.")
 @json_option
 @pass_cli
-def release(
-    cli: CliContext, name: str, tenant: str | None, reason: str, config: Path | None, as_json: bool
-) -> None:
+def release(cli: CliContext, name: str, tenant: str | None, reason: str, as_json: bool) -> None:
     """Let go of the hold NAME. It still holds for 7 days, or as long as the setting says."""
-    delay_s = _release_delay_s(cli.data_dir, config)
+    delay_s = _release_delay_s(cli)
     with cli.control() as database:
         ended = Holds(database, release_delay_s=delay_s).release(name, reason, tenant=tenant)
     _print(ended, as_json)
 
 
-def _release_delay_s(data_dir: Path, config: Path | None) -> float:
+def _release_delay_s(cli: CliContext) -> float:
     """The running server's setting, else this command's own: nobody shortens it by forgetting --config."""
-    own = Settings.load(data_dir, config=config).hold_release_delay_s
+    own = cli.settings().hold_release_delay_s
     try:
-        return float(json.loads((data_dir / "run" / "serve.json").read_bytes())["hold_release_delay_s"])
+        return float(json.loads((cli.data_dir / "run" / "serve.json").read_bytes())["hold_release_delay_s"])
     except (OSError, ValueError, KeyError, TypeError):
         return own
 

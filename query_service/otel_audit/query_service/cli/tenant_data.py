@@ -64,7 +64,13 @@ def delete(cli: CliContext, id: str, confirmed: str | None, as_json: bool) -> No
     Its id is never used again. Backups and exports made before are not touched.
     """
     if confirmed is None:
-        confirmed = click.prompt(f"This deletes every event of {id}. Type its id to go on", err=True)
+        try:
+            confirmed = click.prompt(f"This deletes every event of {id}. Type its id to go on", err=True)
+        except click.Abort as abort:
+            if not isinstance(abort.__context__, EOFError):
+                raise  # Ctrl-C
+            click.echo(err=True)
+            raise click.UsageError(f"nobody typed the id; '--yes {id}' does without asking") from None
     if confirmed != id:
         raise click.UsageError("the two ids differ, so nothing was deleted")
     actor = os_actor().user_id

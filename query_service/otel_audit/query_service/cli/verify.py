@@ -17,7 +17,7 @@ from otel_audit.exporter.store.partition import DEFAULT_REGION, check_tenant
 from otel_audit.exporter.store.regions.residency import Residence, survey
 
 from ..control.database import FILE_NAME
-from ..control.tenants import Tenants
+from ..control.tenants import NoSuchTenant, Tenants
 from .context import CliContext, json_option, pass_cli, print_json
 
 
@@ -47,7 +47,13 @@ def verify(
         raise click.UsageError(f"{checkpoint_path} is a checkpoint of {checkpoint.tenant}, not of {tenant}")
     roots, pins = cli.region_roots(), _pins(cli)
     held = {name: root for root in roots.values() for name in root.tenants()}
-    tenants = [check_tenant(tenant)] if tenant else sorted({*held, *pins})
+    if tenant is not None and check_tenant(tenant) not in {*held, *pins}:
+        # Nothing to check is no proof: a slip in a nightly job must not pass for one.
+        raise NoSuchTenant(
+            f"there is nothing of an organization {tenant!r} in {cli.data_dir}",
+            hint="check --tenant, --data-dir and --config",
+        )
+    tenants = [tenant] if tenant is not None else sorted({*held, *pins})
     homes = {name: roots.get(pins.get(name, ""), held.get(name, roots[DEFAULT_REGION])) for name in tenants}
     results = [verify_tenant(homes[name], name) for name in tenants]
     mine = {name: region for name, region in pins.items() if name in tenants}

@@ -9,10 +9,17 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from otel_audit.instrumentation.errors import AuditError
+
 from .database import OPERATOR, ControlDatabase
+from .holds import names_in_force
 from .outbox import Actor, Change, put_change
 from .tables import ALIASES, INGEST_KEY_TENANTS, INGEST_KEYS, OUTBOX, TENANT_DELETIONS, TENANTS
-from .tenants import InvalidTenant, NoSuchTenant
+from .tenants import NOT_DELETED, InvalidTenant, NoSuchTenant
+
+
+class TenantHeld(AuditError):
+    """A legal hold keeps the organization's data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Deletions:
 
         In one transaction its aliases go, the keys that write for it alone are revoked (their senders keep
         what they have for 72 h), its events that still wait are dropped, and the operator's trail tells it.
-        Raises NoSuchTenant, InvalidTenant (the operator's own), ControlUnavailable.
+        Raises TenantHeld, NoSuchTenant, InvalidTenant (the operator's own), ControlUnavailable.
         """
         if tenant == OPERATOR:
             raise InvalidTenant(
@@ -48,10 +55,15 @@ class Deletions:
             known = _unfinished(connection, tenant)
             if known:
                 return known[0]
-            region = connection.execute(
-                select(TENANTS.c.region).where(
-                    TENANTS.c.id == tenant, TENANTS.c.id.not_in(select(TENANT_DELETIONS.c.tenant))
+            # In this transaction: a hold that is added meanwhile counts, or finds nobody to hold.
+            held = names_in_force(connection, tenant, now)
+            if held:
+                raise TenantHeld(
+                    f"{tenant} is under the legal hold {', '.join(held)}",
+                    hint=f"'otel-audit hold release {held[0]}' first, if whoever placed it agrees",
                 )
+            region = connection.execute(
+                select(TENANTS.c.region).where(TENANTS.c.id == tenant, NOT_DELETED)
             ).scalar_one_or_none()
             if region is None:
                 raise NoSuchTenant(

@@ -23,7 +23,7 @@ from ..settings import RELEASE_DELAY_S
 from .database import ControlDatabase
 from .outbox import Actor, Change, os_actor, put_own_change, utc_text
 from .tables import HOLDS, TENANTS
-from .tenants import NoSuchTenant
+from .tenants import NOT_DELETED, NoSuchTenant
 
 if TYPE_CHECKING:
     from ..auth.request_facts import RequestFacts
@@ -149,7 +149,9 @@ class Holds:
             )
         hold = Hold(tenant, name, _checked(reason), scope.to_json(), now, who.user_id, None, None, None, None)
         with self._database.write() as connection:
-            if connection.execute(select(TENANTS.c.id).where(TENANTS.c.id == tenant)).first() is None:
+            # One that is being deleted too: what it promised to keep may be gone by now.
+            known = select(TENANTS.c.id).where(TENANTS.c.id == tenant, NOT_DELETED)
+            if connection.execute(known).first() is None:
                 raise NoSuchTenant(
                     f"there is no organization {tenant!r}", hint="see 'otel-audit tenant list'"
                 )
@@ -235,6 +237,12 @@ class Holds:
         )
         now = hold.released_at or hold.created_at
         put_own_change(connection, hold.tenant, change, actor=actor, now=now, facts=facts)
+
+
+def names_in_force(connection: Connection, tenant: str, now: float) -> Sequence[str]:
+    """Names of the organization's holds in force, oldest first, as this transaction sees them."""
+    wanted = select(HOLDS.c.name).where(HOLDS.c.tenant == tenant, _in_force(now))
+    return connection.execute(wanted.order_by(HOLDS.c.created_at, HOLDS.c.name)).scalars().all()
 
 
 def _columns(hold: Hold) -> dict[str, Any]:

@@ -29,7 +29,8 @@ _ALIAS_LENGTH_MAX: Final = 256
 TENANTS_MAX: Final = 100_000
 
 
-_NOT_DELETED: Final = TENANTS.c.id.not_in(select(TENANT_DELETIONS.c.tenant))
+NOT_DELETED: Final = TENANTS.c.id.not_in(select(TENANT_DELETIONS.c.tenant))
+"""Of organizations whose deletion has not begun: for everybody but the deletion the others are gone."""
 
 
 class InvalidTenant(AuditError):
@@ -167,7 +168,7 @@ class Tenants:
         """Every organization, the operator's own included, by id."""
         now = self._now()
         with self._database.read() as connection:
-            rows = connection.execute(select(TENANTS).where(_NOT_DELETED).order_by(TENANTS.c.id)).all()
+            rows = connection.execute(select(TENANTS).where(NOT_DELETED).order_by(TENANTS.c.id)).all()
             aliases: dict[str, list[str]] = {}
             for alias, tenant in connection.execute(select(ALIASES).order_by(ALIASES.c.alias)):
                 aliases.setdefault(tenant, []).append(alias)
@@ -187,7 +188,7 @@ class Tenants:
     def regions_in_use(self) -> Sequence[str]:
         """Every region that an organization is pinned to. Raises ControlUnavailable."""
         with self._database.read() as connection:
-            wanted = select(TENANTS.c.region).where(_NOT_DELETED).distinct().order_by(TENANTS.c.region)
+            wanted = select(TENANTS.c.region).where(NOT_DELETED).distinct().order_by(TENANTS.c.region)
             return connection.execute(wanted).scalars().all()
 
     def check_region(self, region: str) -> None:
@@ -319,7 +320,7 @@ def _differences(before: Tenant, after: Tenant) -> dict[str, tuple[Any, Any]]:
 
 
 def _find(connection: Connection, tenant_id: str) -> Row[Any] | None:
-    return connection.execute(select(TENANTS).where(TENANTS.c.id == tenant_id, _NOT_DELETED)).one_or_none()
+    return connection.execute(select(TENANTS).where(TENANTS.c.id == tenant_id, NOT_DELETED)).one_or_none()
 
 
 def _deletion(connection: Connection, tenant_id: str) -> Row[Any] | None:

@@ -13,6 +13,7 @@ Numbers are little-endian. Derived data: one that is missing or damaged is rebui
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -30,7 +31,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import StoreUnavailable
 from ..partition import RegionRoot
 from ..schema import FREE_TEXT
 from ..snapshot import FileRef
@@ -130,22 +130,19 @@ class Sidecars:
         return [ref for ref, sidecar in found if sidecar is None or may_contain(sidecar.grams, text)]
 
     def rebuild(self, ref: FileRef) -> Sidecar:
-        """Make the sidecar of a verified file anew from its rows.
-
-        Raises what reading the file does, StoreUnavailable when it cannot be mapped.
-        """
+        """Make the sidecar of a verified file anew from its rows. Raises what reading the file does."""
         rows = pq.read_table(ref.path, columns=["event_id", *FREE_TEXT], partitioning=None)
-        key = self._root.key(ref.index)
-        self._blobs.delete(key)
         builder = SidecarBuilder(rows.num_rows)
         builder.add(rows)
-        self._blobs.put_new(key, builder.encode())
-        made = self.get(ref)
-        if made is None:
-            raise StoreUnavailable(
-                f"the index of {ref.path.name} cannot be read",
-                hint="see the server's limits of files and memory",
-            )
+        data = builder.encode()
+        key = self._root.key(ref.index)
+        self._blobs.delete(key)
+        # Two threads that look for repeats may both make it; theirs are the same bytes.
+        with contextlib.suppress(FileExistsError):
+            self._blobs.put_new(key, data)
+        # Of these bytes, not of what can be mapped: it may be that nothing can.
+        made = _parsed(memoryview(data), ref.rows)
+        assert made is not None
         return made
 
     def forget(self, refs: Iterable[FileRef]) -> None:
@@ -162,19 +159,26 @@ class Sidecars:
                 status = os.fstat(file.fileno())
         except (OSError, ValueError):
             return None
-        if len(mapped) < _HEAD.size + _CRC.size:
-            return None
-        magic, count, grams = _HEAD.unpack_from(mapped)
-        end = _HEAD.size + 8 * count + grams
-        if magic != MAGIC or count != ref.rows or end + _CRC.size != len(mapped):
-            return None
+        found = _parsed(mapped, ref.rows)
         key = (status.st_ino, status.st_size, status.st_ctime_ns)
-        if self._checked.get(ref.index) != key:
-            if _CRC.unpack_from(mapped, end)[0] != zlib.crc32(mapped[:end]):
-                return None
-            with self._lock:
-                if len(self._checked) >= _CHECKED_MAX:
-                    self._checked.clear()
-                self._checked[ref.index] = key
-        body = mapped[_HEAD.size : _HEAD.size + 8 * count]
-        return Sidecar(np.frombuffer(body, np.uint64), mapped[end - grams : end], len(mapped))
+        if found is None or self._checked.get(ref.index) == key:
+            return found
+        if _CRC.unpack_from(mapped, len(mapped) - _CRC.size)[0] != zlib.crc32(mapped[: -_CRC.size]):
+            return None
+        with self._lock:
+            if len(self._checked) >= _CHECKED_MAX:
+                self._checked.clear()
+            self._checked[ref.index] = key
+        return found
+
+
+def _parsed(data: memoryview, rows: int) -> Sidecar | None:
+    """A sidecar's bytes, None when they are not those of a file of so many rows; the CRC is not looked at."""
+    if len(data) < _HEAD.size + _CRC.size:
+        return None
+    magic, count, grams = _HEAD.unpack_from(data)
+    end = _HEAD.size + 8 * count + grams
+    if magic != MAGIC or count != rows or end + _CRC.size != len(data):
+        return None
+    body = data[_HEAD.size : _HEAD.size + 8 * count]
+    return Sidecar(np.frombuffer(body, np.uint64), data[end - grams : end], len(data))

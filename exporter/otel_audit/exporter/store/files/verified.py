@@ -57,18 +57,13 @@ class VerifiedFiles:
         """
         try:
             status = ref.path.stat()
-        except FileNotFoundError:
-            return self.missing(ref)
-        if status.st_size != ref.bytes:
-            return _differs(ref)
-        with self._lock:
-            found = self._verdicts.get(ref.path)
-        if found is None or found[3] == ref.sha256:
-            return None
-        try:
-            return self.check(ref)
-        except FileNotFoundError:
-            return self.missing(ref)
+            if status.st_size != ref.bytes:
+                return _differs(ref)
+            with self._lock:
+                found = self._verdicts.get(ref.path)
+            return None if found is None or found[3] == ref.sha256 else self.check(ref)
+        except OSError as error:
+            return self.unusable(ref, error)
 
     def read_again(self, ref: FileRef) -> Damage | None:
         """Like `check`, but whatever was found before: silent rot changes no ctime."""
@@ -76,8 +71,10 @@ class VerifiedFiles:
             self._verdicts.pop(ref.path, None)
         return self.check(ref)
 
-    def unreadable(self, ref: FileRef, error: OSError) -> Damage:
-        """The verdict on a live file whose bytes the disk does not give."""
+    def unusable(self, ref: FileRef, error: OSError) -> Damage:
+        """The verdict on a live file that is not there, or whose bytes the disk does not give."""
+        if isinstance(error, FileNotFoundError):
+            return self.missing(ref)
         reason = f"it cannot be read: {os.strerror(error.errno or 0)}"
         return Damage(ref.path.name, reason, ref.time_min, ref.time_max)
 
@@ -115,10 +112,8 @@ def check_files(
     for ref in refs:
         try:
             damage = verified.check(ref)
-        except FileNotFoundError:
-            damage = verified.missing(ref)
         except OSError as error:
-            damage = verified.unreadable(ref, error)
+            damage = verified.unusable(ref, error)
         if damage is None:
             good.append(ref)
         else:

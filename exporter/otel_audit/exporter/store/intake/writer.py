@@ -40,7 +40,8 @@ class Ledger(Protocol):
     def stored(self, tenant: str, event_ids: list[str]) -> Mapping[str, set[str]]:
         """event id → content digests already stored, hot or in files."""
 
-    def next_seq(self, tenant: str) -> int: ...
+    def next_seq(self, tenant: str) -> int:
+        """The number of the tenant's next row. Raises StoreUnavailable when it may have no more."""
 
     def note(self, position: Position, frame: Frame) -> None:
         """The log holds a frame; called on its thread, before its segment can be any but the active one."""
@@ -70,6 +71,8 @@ class StoreWriter:
         self._wal, self._ledger, self._writer = wal, ledger, writer
         self._queue: queue.Queue[_Request | None] = queue.Queue(QUEUE_REQUESTS_MAX)
         self._closed = threading.Event()
+        # Held while a request is queued, so that none comes behind the end that `close` queues.
+        self._door = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="otel-audit-writer", daemon=True)
         self._thread.start()
 
@@ -85,30 +88,34 @@ class StoreWriter:
             check_tenant(tenant)
         self._ledger.check_room()
         request = _Request({tenant: batch for tenant, batch in rows.items() if batch.num_rows}, own)
-        if self._closed.is_set():
-            raise StoreUnavailable("the store is closing", hint="send the batch again")
-        if not request.rows:
-            return
-        try:
-            self._queue.put_nowait(request)
-        except queue.Full:
-            raise StoreUnavailable("the write queue is full", hint="slow down and retry") from None
+        with self._door:
+            if self._closed.is_set():
+                raise StoreUnavailable("the store is closing", hint="send the batch again")
+            if not request.rows:
+                return
+            try:
+                self._queue.put_nowait(request)
+            except queue.Full:
+                raise StoreUnavailable("the write queue is full", hint="slow down and retry") from None
         request.done.result()
 
     def flush(self) -> None:
         """Returns when every request that was queued before has been stored or refused."""
         request = _Request({})
-        if self._closed.is_set():
-            raise StoreUnavailable("the store is closing", hint="run it again")
-        self._queue.put(request)
+        with self._door:
+            if self._closed.is_set():
+                raise StoreUnavailable("the store is closing", hint="run it again")
+            self._queue.put(request)
         request.done.result()
 
     def close(self) -> None:
         """Finish what is queued, then stop."""
-        if not self._closed.is_set():
+        with self._door:
+            if self._closed.is_set():
+                return
             self._closed.set()
             self._queue.put(None)
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         while True:
@@ -116,11 +123,6 @@ class StoreWriter:
             if request is None:
                 break
             self._commit(self._gather(request))
-        # A request that slipped in while closing is refused, never left waiting.
-        while not self._queue.empty():
-            late = self._queue.get()
-            if late is not None:
-                late.done.set_exception(StoreUnavailable("the store is closing", hint="send the batch again"))
 
     def _gather(self, first: _Request) -> list[_Request]:
         group, rows = [first], first.count
@@ -130,7 +132,7 @@ class StoreWriter:
             except queue.Empty:
                 break
             if request is None:
-                self._queue.put(None)
+                self._queue.put(None)  # nothing is queued behind it, so there is room
                 break
             group.append(request)
             rows += request.count
@@ -168,12 +170,15 @@ class StoreWriter:
             table = pa.Table.from_batches(batches).combine_chunks()
             try:
                 batch, own = self._without_repeats(tenant, table.to_batches()[0], own_rows[tenant])
+                seq = self._ledger.next_seq(tenant)
+            except StoreUnavailable as refusal:
+                failed[tenant, True] = failed[tenant, False] = refusal
+                continue
             except Exception as error:
                 # A tenant whose files cannot be read is refused; its neighbours in the group are not.
                 log.exception("repeats of %s could not be looked for", tenant)
                 failed[tenant, True] = failed[tenant, False] = error
                 continue
-            seq = self._ledger.next_seq(tenant)
             for part, is_own in ((batch.slice(0, own), True), (batch.slice(own), False)):
                 for rows in _pieces(part):
                     yield Frame(tenant, self._writer, seq, rows), is_own

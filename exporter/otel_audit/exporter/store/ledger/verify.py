@@ -98,6 +98,8 @@ def _check_files(manifest: Manifest, state: TenantManifest, result: Verification
             if file.ref.path not in manifest.load(result.tenant).files:
                 continue
             damage = verified.missing(file.ref)
+        except OSError as error:
+            damage = verified.unusable(file.ref, error)
         if damage is not None:
             result.problems.append(f"{damage.file}: {damage.reason}")
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from ...wal.writer import Wal
 from ..errors import StoreUnavailable
 from ..files.blobs import make_folder, put_new, sync_folder
 from ..intake.frame import Frame
-from ..ledger.entry import TenantManifest
+from ..ledger.entry import ManifestFile
 from ..partition import RegionRoot
 from .keyring import Keyring
 
@@ -44,19 +44,20 @@ def remove_tenant(
     tenant: str,
     wal: Wal,
     seal: Callable[[], int],
-    forget: Callable[[str], TenantManifest],
+    files: Callable[[str], Sequence[ManifestFile]],
+    forget: Callable[[str], object],
 ) -> Removed:
     """Delete the tenant's folder and key once no WAL segment holds its rows. Safe to repeat.
 
     The caller already refuses its rows. seal: writes every tenant's hot rows to files and drops finished
-    segments. forget: makes the store unaware of the tenant; returns what it knew.
+    segments. files: the tenant's live files. forget: makes the store unaware of the tenant.
     Returns the counts of the first try, kept as `removed/<tenant>.json`: proof without content.
     Raises StoreUnavailable when the log still holds rows: repeat it.
     """
     empty_log(root, tenant, wal, seal)
     receipt = root.removed / f"{tenant}.json"
     if not receipt.exists():
-        refs = [file.ref for file in forget(tenant).files.values()]
+        refs = [file.ref for file in files(tenant)]
         facts = Removed(
             len(refs), sum(ref.rows for ref in refs), sum(ref.bytes for ref in refs), _damaged_pieces(root)
         )

@@ -28,6 +28,8 @@ FAN_IN: Final = 16
 # Rows held of all the files of one merge together: about 100 MB.
 _ROWS_HELD: Final = 131_072
 _BATCH_ROWS_MIN: Final = 1_024
+# All of them are open at once, and each holds a batch.
+FILES_MAX: Final = _ROWS_HELD // _BATCH_ROWS_MIN
 
 
 def plan(files: Iterable[ManifestFile], today: date) -> list[list[ManifestFile]]:
@@ -52,7 +54,7 @@ def _fitting(files: Sequence[ManifestFile]) -> Iterator[list[ManifestFile]]:
     group: list[ManifestFile] = []
     size = 0
     for file in files:
-        if group and size + file.ref.bytes > FILE_BYTES_MAX:
+        if group and (size + file.ref.bytes > FILE_BYTES_MAX or len(group) == FILES_MAX):
             yield group
             group, size = [], 0
         group.append(file)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from otel_audit.instrumentation.errors import AuditError
 
 from ..contents import Contents
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailable
 from ..files.blobs import Blobs
 from ..files.parquet import write_file
 from ..files.verified import VerifiedFiles
@@ -62,6 +62,12 @@ class Maintainer:
         self._states: dict[str, int] = {}
         # Tenants whose folders may hold files that no entry lists: a step of theirs was interrupted.
         self._untidy: set[str] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Wait for the step under way; no other begins. Only then may another process have the root."""
+        with self._step:
+            self._closed = True
 
     def tidy_after_crash(self) -> None:
         """Make every tenant's partitions hold exactly the live files; after the log is replayed.
@@ -74,9 +80,9 @@ class Maintainer:
     def _prepare(self) -> None:
         """Finish what an earlier step could not, so that every step starts from a known state.
 
-        Raises ManifestBroken, StoreUnavailable while the manifest's end is in doubt.
+        Raises ManifestBroken, StoreUnavailable when closed or while the manifest's end is in doubt.
         """
-        self._contents.settle()
+        self._settle()
         for tenant in sorted(self._untidy):
             try:
                 tidy_partitions(self._root, self._blobs, self._contents, tenant)
@@ -86,17 +92,22 @@ class Maintainer:
             else:
                 self._untidy.discard(tenant)
 
+    def _settle(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed", hint="start the server again")
+        self._contents.settle()
+
     def seal(self, tenant: str | None, due: Callable[[int, int, float], bool] | None) -> int:
         """See Store.seal."""
         sealed, failures = 0, list[Exception]()
         with self._step:
             self._prepare()
-            for name in [tenant] if tenant is not None else self._contents.hot_tenants(due):
-                if not self._accepts(name):
+            for name in self._contents.hot_tenants(due):
+                if tenant not in (None, name) or not self._accepts(name):
                     continue
                 try:
                     sealed += self._seal_tenant(name)
-                except (OSError, AuditError) as failure:
+                except (OSError, pa.ArrowException, AuditError) as failure:
                     # One tenant's trouble is not its neighbours'.
                     self._untidy.add(name)
                     failures.append(failure)
@@ -142,7 +153,7 @@ class Maintainer:
                 try:
                     # The step is released between merges, so that sealing need not wait for a whole round.
                     with self._step:
-                        self._contents.settle()
+                        self._settle()
                         done += self._merge(name, group)
                 except (OSError, pa.ArrowException, StoreError):
                     # One partition's trouble is not its neighbours'.
@@ -230,8 +241,13 @@ class Maintainer:
         except OSError:
             self._discard(made)
             raise
-        delete_files(self._root, self._blobs, [file.ref for file in leaving])
-        delete_quarantined(self._root, self._blobs, self._contents, due.tenant)
+        try:
+            delete_files(self._root, self._blobs, [file.ref for file in leaving])
+            delete_quarantined(self._root, self._blobs, self._contents, due.tenant)
+        except OSError:
+            # The entry is what deletes: the rows are gone, and that must be told.
+            self._untidy.add(due.tenant)
+            log.exception("expired files of %s are still there; the next step deletes them", due.tenant)
         self._keep_state(due.tenant)
         return gone
 
@@ -272,10 +288,12 @@ class Maintainer:
         with contextlib.suppress(OSError):
             delete_files(self._root, self._blobs, [file.ref for file in made])
 
-    def forget(self, tenant: str) -> TenantManifest:
-        """Make the store unaware of a tenant; returns what it knew."""
+    def forget(self, tenant: str) -> None:
+        """Make the store unaware of a tenant."""
         with self._step:
-            return self._contents.forget(tenant)
+            # Its folder is on its way out: nothing of it is to be tidied, by a manifest that is not there.
+            self._untidy.discard(tenant)
+            self._contents.forget(tenant)
 
     def tidy(self) -> None:
         """Delete what an interrupted step left, and retired files whose hour is over."""

@@ -66,10 +66,8 @@ class Scrubber:
         done.bytes += ref.bytes
         try:
             damage = self._verified.read_again(ref)
-        except FileNotFoundError:
-            damage = self._verified.missing(ref)
         except OSError as error:
-            damage = self._verified.unreadable(ref, error)
+            damage = self._verified.unusable(ref, error)
         # Compaction or retention may have taken it since the pass began.
         if damage is None or not self._contents.is_live(tenant, ref):
             return
