@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,38 +20,49 @@ _LOOK_EVERY_S: Final = 10.0
 _RETENTION_EVERY_S: Final = 3600.0
 # A round plans over all live files, and merges only what is due: closed days once, open days by sixteens.
 _COMPACT_EVERY_S: Final = 30.0
-# So that sealing waits for one merge at most, and the other duties for a few.
+# So that the other duties wait for a few merges at most.
 _MERGES_A_ROUND: Final = 8
 _SCRUB_EVERY_S: Final = 10.0
 # Every file is read again twice a day, evenly spread.
 _SCRUB_ROUNDS: Final = 43_200 / _SCRUB_EVERY_S
 
 
+Duty = Callable[[], object]
+
+
 class Maintenance:
-    """One thread. A duty that fails is logged and tried again at its next turn."""
+    """Two threads: sealing bounds memory, so it waits for one step of the others at most.
+
+    A duty that fails is logged and tried again at its next turn.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="otel-audit-maintenance", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Returns when the duty under way is done."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        duties: dict[str, tuple[float, Callable[[], object]]] = {
-            "sealing": (_TICK_S, self._seal),
-            "looking at files": (_LOOK_EVERY_S, self._core.store.look_at_files),
-            "looking for misplaced data": (_LOOK_EVERY_S, self._core.residence.glance),
+        duties: dict[str, tuple[float, Duty]] = {
+            "looking at files": (_LOOK_EVERY_S, core.store.look_at_files),
+            "looking for misplaced data": (_LOOK_EVERY_S, core.residence.glance),
             "compaction": (_COMPACT_EVERY_S, self._compact),
             "scrubbing": (_SCRUB_EVERY_S, self._scrub),
             "retention": (_RETENTION_EVERY_S, self._retention),
         }
+        rooms = {"sealing": {"sealing": (_TICK_S, self._seal)}, "maintenance": duties}
+        self._threads = [
+            threading.Thread(target=self._run, args=(room,), name=f"otel-audit-{name}", daemon=True)
+            for name, room in rooms.items()
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Returns when the duties under way are done."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, duties: Mapping[str, tuple[float, Duty]]) -> None:
         due_at = dict.fromkeys(duties, time.monotonic())
         while not self._stop.wait(_TICK_S):
             for what, (every_s, duty) in duties.items():
@@ -60,7 +71,7 @@ class Maintenance:
                     due_at[what] = time.monotonic() + every_s
 
     @staticmethod
-    def _try(what: str, duty: Callable[[], object]) -> None:
+    def _try(what: str, duty: Duty) -> None:
         try:
             duty()
         except Exception:

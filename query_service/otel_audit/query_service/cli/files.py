@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 import click
 
+from otel_audit.exporter.store.errors import StoreUnavailable
 from otel_audit.exporter.store.snapshot import Snapshot
 from otel_audit.exporter.store.upkeep.pins import pin_files
 
@@ -15,6 +17,9 @@ from ..app.local_control import ask_server
 from .context import CliContext, pass_cli
 from .filter_options import chosen_filters, filter_options
 from .local_read import LocalRead, filter_details
+
+# A merge of one tenant takes seconds, so the second look nearly always finds a still folder.
+_TRIES_MAX: Final = 5
 
 
 @click.command()
@@ -35,16 +40,21 @@ def files(cli: CliContext, /, tenant: str, seal: bool, **chosen: Any) -> None:
         if seal:
             seal_now(cli, tenant)
         timed = any(filters.values(name) for name in ("range", "from", "to"))
-        snapshot: Snapshot = read.source.snapshot(
-            tenant,
-            time_from=filters.time_from if timed else None,
-            time_to=filters.time_to if timed else None,
-        )
-        pin_files(read.root, [ref.path for ref in snapshot.files], time.time())
+        snapshot = _pinned(read, filters.time_from if timed else None, filters.time_to if timed else None)
     for ref in snapshot.files:
         click.echo(str(ref.path.resolve()))
     for damage in snapshot.damaged:
         click.echo(f"warning: {damage.file} is left out: {damage.reason}", err=True)
+
+
+def _pinned(read: LocalRead, time_from: datetime | None, time_to: datetime | None) -> Snapshot:
+    """The files of now, held in place: one that was merged before its pin counted is looked up again."""
+    for _ in range(_TRIES_MAX):
+        snapshot = read.source.snapshot(read.tenant, time_from=time_from, time_to=time_to)
+        pin_files(read.root, [ref.path for ref in snapshot.files], time.time())
+        if all(ref.path.exists() for ref in snapshot.files):
+            return snapshot
+    raise StoreUnavailable("the files keep being merged", hint="try again in a moment")
 
 
 def seal_now(cli: CliContext, tenant: str | None) -> None:

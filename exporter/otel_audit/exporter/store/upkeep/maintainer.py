@@ -173,6 +173,9 @@ class Maintainer:
                 f"merging {len(refs)} files of {tenant} gave {made.ref.rows} rows instead of {rows}",
                 hint="nothing was changed; run `otel-audit verify`",
             )
+        if pinned(self._root, self._now()) & {ref.path for ref in refs}:
+            self._discard([made])  # listed for another engine in the meantime
+            return 0
         try:
             self._contents.enter(tenant, "compact", add=[made], remove=group, facts={"actor": _BY_ITSELF})
         except OSError:
@@ -196,28 +199,33 @@ class Maintainer:
         done: list[Expired] = []
         with self._step:
             self._prepare()
-            for tenant in self._contents.tenants():
-                policy = months(tenant, now)
-                facts = {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
+        for tenant in self._contents.tenants():
+            policy = months(tenant, now)
+            facts = {"actor": actor, "months": dict(policy), "as_of": now.isoformat()}
+            # The step is released between tenants, so that sealing need not wait for a whole run.
+            with self._step:
+                self._contents.settle()
                 due = expired(tenant, self._contents.files(tenant), policy, now)
                 # All are judged before one goes: what cannot be judged keeps its neighbours too.
                 judged = [(each, _held(held, each, now)) for each in due]
-                if any(kept.problem for _, kept in judged):
-                    continue
-                for each, kept in judged:
-                    try:
-                        gone = self._expire(each, kept, facts, dry_run)
-                    except (OSError, pa.ArrowException, StoreError):
-                        # What is gone must be reported, and one partition's trouble is not its neighbours'.
-                        self._untidy.add(tenant)
-                        log.exception(
-                            "%s/%s of %s was not deleted; the next run tries again",
-                            each.retention,
-                            each.date,
-                            tenant,
-                        )
-                    else:
-                        done += [gone] if gone is not None else []
+                if not any(kept.problem for _, kept in judged):
+                    done += self._expire_all(tenant, judged, facts, dry_run)
+        return done
+
+    def _expire_all(
+        self, tenant: str, judged: list[tuple[Expired, Held]], facts: Mapping[str, object], dry_run: bool
+    ) -> list[Expired]:
+        done: list[Expired] = []
+        for due, kept in judged:
+            try:
+                gone = self._expire(due, kept, facts, dry_run)
+            except (OSError, pa.ArrowException, StoreError):
+                # What is gone must be reported, and one partition's trouble is not its neighbours'.
+                self._untidy.add(tenant)
+                name = f"{due.retention}/{due.date} of {tenant}"
+                log.exception("%s was not deleted; the next run tries again", name)
+            else:
+                done += [gone] if gone is not None else []
         return done
 
     def _expire(self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool) -> Expired | None:
