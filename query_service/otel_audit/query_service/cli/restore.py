@@ -57,4 +57,9 @@ def restore(cli: CliContext, source: Path) -> None:
     seal_now(cli, None)
     for name, reason in listed.damaged.items():
         click.echo(f"warning: {name} was damaged when the backup was made: {reason}", err=True)
+    config = cli.data_dir / "config.toml"
+    if len(roots) > 1 and config.exists():
+        click.echo(
+            f"warning: {config} came back as it was: make its [regions] this copy's before `serve`", err=True
+        )
     click.echo(f"{cli.data_dir}: {summary(listed)}", err=True)
