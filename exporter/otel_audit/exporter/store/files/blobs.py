@@ -22,8 +22,11 @@ _CREATE_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 class Blobs(Protocol):
     """A medium for blobs. Errors are OSError's own; a missing blob is FileNotFoundError."""
 
-    def put_new(self, key: str, data: bytes | memoryview) -> None:
-        """Write a blob whole or not at all; durable on return. FileExistsError when the key is taken."""
+    def put_new(self, key: str, data: bytes | memoryview, *, durable: bool = True) -> None:
+        """Write a blob whole or not at all; durable on return. FileExistsError when the key is taken.
+
+        durable: False for what is derived and carries its own checksum: a loss of power may take or tear it.
+        """
 
     def get(self, key: str) -> bytes:
         """All bytes of a blob."""
@@ -48,8 +51,8 @@ class LocalBlobs:
     root: Path
     fs: FileSystem = OS
 
-    def put_new(self, key: str, data: bytes | memoryview) -> None:
-        put_new(self.root / key, data, fs=self.fs)
+    def put_new(self, key: str, data: bytes | memoryview, *, durable: bool = True) -> None:
+        put_new(self.root / key, data, fs=self.fs, durable=durable)
 
     def get(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
@@ -112,8 +115,8 @@ def make_folder(folder: Path, *, fs: FileSystem = OS) -> None:
         sync_folder(path.parent, fs=fs)
 
 
-def put_new(path: Path, data: bytes | memoryview, *, fs: FileSystem = OS) -> None:
-    """Write `data` under a new name, whole or not at all, durable on return.
+def put_new(path: Path, data: bytes | memoryview, *, fs: FileSystem = OS, durable: bool = True) -> None:
+    """Write `data` under a new name, whole or not at all, durable on return unless told otherwise.
 
     Raises FileExistsError when the name is taken, OSError as the file system does.
     """
@@ -123,7 +126,8 @@ def put_new(path: Path, data: bytes | memoryview, *, fs: FileSystem = OS) -> Non
         descriptor = fs.open(temporary, _CREATE_NEW)
         try:
             write_all(fs, descriptor, data, 0)
-            fs.sync(descriptor)
+            if durable:
+                fs.sync(descriptor)
         finally:
             fs.close(descriptor)
         # link, not rename: it refuses to replace what is already there.
@@ -131,4 +135,5 @@ def put_new(path: Path, data: bytes | memoryview, *, fs: FileSystem = OS) -> Non
     finally:
         with contextlib.suppress(OSError):
             fs.unlink(temporary)
-    sync_folder(path.parent, fs=fs)
+    if durable:
+        sync_folder(path.parent, fs=fs)

@@ -29,6 +29,8 @@ _DICTIONARY: Final = [
     "otel_resource", "emitter_id", "policy_version",
 ]  # fmt: skip
 _BLOOM: Final = ("event_id", "request_id", "trace_id", "user_id")
+# Reading a smaller file costs no more than asking its filters.
+_BLOOM_ROWS_MIN: Final = 1_000
 ROW_GROUP_ROWS: Final = 65_536
 _PAGE_BYTES: Final = 16 << 10
 _PAGE_ROWS: Final = 256
@@ -71,7 +73,8 @@ def write_file(
     )
     try:
         _put_again(blobs, root.key(ref.path), data)
-        _put_again(blobs, root.key(ref.index), sidecar.encode())
+        # Derived: one that is lost or torn is made anew from its file.
+        _put_again(blobs, root.key(ref.index), sidecar.encode(), durable=False)
     except OSError:
         # A full disk must not fill up with what no entry will ever list.
         with contextlib.suppress(OSError):
@@ -137,7 +140,9 @@ def _options(rows: int) -> dict[str, object]:
         "compression": "zstd",
         "compression_level": 1,
         "use_dictionary": _DICTIONARY,
-        "bloom_filter_options": {name: {"ndv": distinct, "fpp": 0.01} for name in _BLOOM},
+        "bloom_filter_options": {name: {"ndv": distinct, "fpp": 0.01} for name in _BLOOM}
+        if rows >= _BLOOM_ROWS_MIN
+        else None,
         "write_page_checksum": True,
         # Small pages: the few rows of one page of answers are decoded without their neighbours.
         "data_page_size": _PAGE_BYTES,
@@ -145,10 +150,10 @@ def _options(rows: int) -> dict[str, object]:
     }
 
 
-def _put_again(blobs: Blobs, key: str, data: bytes | memoryview) -> None:
+def _put_again(blobs: Blobs, key: str, data: bytes | memoryview, *, durable: bool = True) -> None:
     """Like put_new; what a crash left under this key is replaced."""
     try:
-        blobs.put_new(key, data)
+        blobs.put_new(key, data, durable=durable)
     except FileExistsError:
         blobs.delete(key)
-        blobs.put_new(key, data)
+        blobs.put_new(key, data, durable=durable)
