@@ -43,6 +43,11 @@ class Place:
         self.run("tenant", "add", "acme", "--region", "eu", "--alias", "Acme Corp")
         self.run("tenant", "add", "globex")
         self.canaries: list[bytes] = []
+        self.backup = folder / "backup"
+
+    def is_home(self, path: Path) -> bool:
+        """Whether a path is of region eu: under its root, or under its part of a backup."""
+        return path.is_relative_to(self.eu) or path.is_relative_to(self.backup / "regions" / "eu")
 
     def run(self, *arguments: str, check: bool = True) -> str:
         done = run(self.data, *arguments, check=check, **self.regions)
@@ -63,13 +68,11 @@ class Place:
 
     def leaks(self) -> list[Any]:
         """Canaries outside of eu, in every file there is, the server's log included."""
-        return [
-            hit for hit in find_bytes(self.folder, self.canaries) if not Path(hit[0]).is_relative_to(self.eu)
-        ]
+        return [hit for hit in find_bytes(self.folder, self.canaries) if not self.is_home(Path(hit[0]))]
 
     def foreign_rows(self) -> list[str]:
         """Parquet files outside of eu with a row of acme: their pages are compressed."""
-        paths = [path for path in self.folder.rglob("*.parquet") if not path.is_relative_to(self.eu)]
+        paths = [path for path in self.folder.rglob("*.parquet") if not self.is_home(path)]
         return [str(p) for p in paths if "acme" in pq.read_table(p, columns=["tenant"])["tenant"].to_pylist()]
 
 
@@ -100,6 +103,11 @@ def test_a_tenant_pinned_to_a_region_leaves_no_byte_outside_of_its_root(place: P
     place.server.start()
     found = place.run("search", "--tenant", "acme", "--service", "tests", "--format", "ndjson")
     assert len(found.splitlines()) == 7
+    assert (place.leaks(), place.foreign_rows()) == ([], [])
+
+    # A backup has a folder a region, so that each can be kept where its region is.
+    place.run("backup", "--to", str(place.backup))
+    assert find_bytes(place.backup / "regions" / "eu", place.canaries), "the backup holds them"
     assert (place.leaks(), place.foreign_rows()) == ([], [])
 
 
