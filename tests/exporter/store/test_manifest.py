@@ -166,3 +166,18 @@ def test_a_manifest_that_lost_its_end_refuses_to_start(root: RegionRoot) -> None
     (root.ledger("acme") / store.writer_id / "000000000002.json").unlink()
     with pytest.raises(ManifestBroken, match="neither manifest nor write-ahead log"):
         Store(root)
+
+
+def test_later_rows_in_the_log_do_not_hide_that_the_manifest_lost_its_end(root: RegionRoot) -> None:
+    store = Store(root)
+    for _ in range(2):
+        store.append({"acme": batch(row())})
+        store.seal()
+    store.seal()
+    store.append({"acme": batch(row())})
+    store.close()
+    (root.ledger("acme") / store.writer_id / "000000000002.json").unlink()
+    files = sorted(root.tenant("acme").glob("retention=*/date=*/*.parquet"))
+    with pytest.raises(ManifestBroken, match="neither manifest nor write-ahead log"):
+        Store(root)
+    assert sorted(root.tenant("acme").glob("retention=*/date=*/*.parquet")) == files

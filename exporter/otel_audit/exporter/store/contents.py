@@ -121,6 +121,15 @@ class Contents:
         with self._lock:
             return max(self.sealed_to(tenant, writer), self._hot.position(tenant).get(writer, 0))
 
+    def covered(self, tenant: str, writer: str) -> int:
+        """The highest number up to which files and hot rows hold every row of `writer`, without a gap."""
+        with self._lock:
+            covered = self.sealed_to(tenant, writer)
+            for frame in self.hot_frames(tenant):
+                if frame.writer == writer and frame.seq_min <= covered + 1:
+                    covered = max(covered, frame.seq_max)
+            return covered
+
     def sealed_to(self, tenant: str, writer: str) -> int:
         """The highest number of `writer` that is in a file."""
         with self._lock:
