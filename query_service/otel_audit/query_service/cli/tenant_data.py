@@ -110,3 +110,7 @@ def _refuse_foreign_root(cli: CliContext, region: str, target: Path) -> None:
             raise CopyRefused(
                 f"{target} lies under the root of region {name}", hint="choose a folder outside of all roots"
             )
+        # Among live files a copy would be taken for damage, or keep the next start from opening.
+        for folder in (root.store, root.wal, root.keys, root.run):
+            if target.resolve().is_relative_to(folder.resolve()):
+                raise CopyRefused(f"{target} lies in {folder}", hint="choose a folder outside of all roots")
