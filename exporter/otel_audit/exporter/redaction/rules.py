@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from otel_audit.exporter.redaction.policy import UNKNOWN_USER_RULE
+from otel_audit.exporter.redaction.policy import POLICY_MARKER_RULE, UNKNOWN_USER_RULE
 from otel_audit.exporter.redaction.replacement import REPLACEMENTS
 from otel_audit.exporter.redaction.validators import VALIDATORS
 from otel_audit.instrumentation.errors import AuditError
@@ -86,11 +86,15 @@ class RuleSet:
         return frozenset([*(r.id for r in self.rules), *(n.id for n in self.names)]) | {
             ENGINE_ERROR,
             UNKNOWN_USER_RULE,
+            POLICY_MARKER_RULE,
         }
 
 
-def load_rules(path: Path | None = None) -> RuleSet:
-    """Read and check a rule file; None is the packaged one. Raises RuleError."""
+def load_rules(path: Path | None = None, *, enable: Iterable[str] = ()) -> RuleSet:
+    """Read and check a rule file; None is the packaged one. Raises RuleError.
+
+    enable: rules that run although the file says `enabled = false`.
+    """
     try:
         if path is None:
             source = resources.files("otel_audit.exporter.redaction").joinpath("rules.toml").read_bytes()
@@ -104,7 +108,11 @@ def load_rules(path: Path | None = None) -> RuleSet:
     unknown = set(data) - {"rule", "name"}
     if unknown:
         raise _bad("file", f"unknown table {sorted(unknown)[0]}")
-    rules = tuple(_rule(item) for item in data.get("rule", []))
+    wanted = set(enable)
+    every = [(_rule(item), bool(item.get("enabled", True))) for item in data.get("rule", [])]
+    for name in sorted(wanted - {rule.id for rule, _ in every}):
+        raise _bad(name, "there is no such rule")
+    rules = tuple(rule for rule, enabled in every if enabled or rule.id in wanted)
     names = tuple(_name(item) for item in data.get("name", []))
     if not rules or not names:
         raise _bad("file", "it has no rules or no names")
@@ -134,7 +142,7 @@ def _bad(what: str, why: str) -> RuleError:
 
 def _rule(item: Mapping[str, Any]) -> Rule:
     rule_id = _id(item)
-    _known_keys(rule_id, item, {"id", "class", "replace", "rescan", *_TEXT_KEYS, *_LIST_KEYS})
+    _known_keys(rule_id, item, {"id", "class", "replace", "rescan", "enabled", *_TEXT_KEYS, *_LIST_KEYS})
     values: dict[str, Any] = {key: str(item.get(key, "")) for key in _TEXT_KEYS}
     values |= {key: tuple(str(text) for text in item.get(key, ())) for key in _LIST_KEYS}
     values["replace"] = str(item.get("replace", "marker"))

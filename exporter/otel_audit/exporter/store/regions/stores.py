@@ -21,6 +21,7 @@ from ..upkeep.scrub import Scrubbed
 from .claim import claim_root
 from .keyring import Keyring
 from .tenant_removal import Removed, empty_log
+from .token_keys import TokenKey
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +221,14 @@ class RegionKeys:
     def key(self, tenant: str, purpose: str) -> bytes:
         """See Keyring.key. Raises StoreUnavailable too."""
         return self._rings[self._stores.region(tenant)].key(tenant, purpose)
+
+    def token_key(self, tenant: str) -> TokenKey:
+        """See TokenKeys.current. Raises StoreUnavailable too."""
+        return self._rings[self._stores.region(tenant)].token_key(tenant)
+
+    def token_keys(self, tenant: str) -> tuple[TokenKey, ...]:
+        """See TokenKeys.all. Raises StoreUnavailable too."""
+        return self._rings[self._stores.region(tenant)].token_keys(tenant)
 
     def forget(self, tenant: str, region: str) -> None:
         """See Keyring.forget."""

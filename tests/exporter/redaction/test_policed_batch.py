@@ -1,0 +1,233 @@
+"""A tenant's policy at work on a decoded batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_audit.exporter.receiver.redact import BatchRedactor
+from otel_audit.exporter.redaction import Redactor, load_rules
+from otel_audit.exporter.redaction.actions import TOKEN, token
+from otel_audit.exporter.redaction.tenant_policy import parse_policy
+from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.schema import RECEIVED
+from tests.support.redaction_corpus import Corpus
+
+RULES = load_rules()
+ENGINE = Redactor(RULES, matcher="re2")
+EMAIL = "ada@example.com"
+
+
+def policed(folder: Path, text: str) -> BatchRedactor:
+    policy = parse_policy(text)
+    return BatchRedactor(ENGINE, Keyring(folder), lambda _: policy)
+
+
+def one(redactor: BatchRedactor, **row: Any) -> dict[str, Any]:
+    batch = pa.RecordBatch.from_pylist([dict.fromkeys(RECEIVED.names) | row], schema=RECEIVED)
+    result: dict[str, Any] = redactor.apply(batch, "acme").to_pylist()[0]
+    return result
+
+
+def hits(row: dict[str, Any]) -> set[tuple[str, str, int]]:
+    return {(hit["rule"], hit["field"], hit["count"]) for hit in row["redactions"]}
+
+
+def test_identity_columns_are_masked_redacted_and_tokenised_and_evidence_says_so(tmp_path: Path) -> None:
+    text = """
+    [fields]
+    user_id = "tokenise"
+    on_behalf_of = "tokenise"
+    user_email = "mask"
+    user_name = "redact"
+    client_address = "mask"
+    """
+    row = one(
+        policed(tmp_path, text),
+        user_id="Ada@Example.com",
+        on_behalf_of=EMAIL,
+        user_email=EMAIL,
+        user_name="Ada",
+        client_address="192.0.2.9",
+    )
+    key = Keyring(tmp_path).token_key("acme")
+    assert row["user_id"] == row["on_behalf_of"] == token(EMAIL, 1, key.key)
+    assert (row["user_email"], row["user_name"]) == ("a•••@example.com", "[REDACTED:policy]")
+    assert row["client_address"] == "192.0.2.0/24"
+    assert hits(row) == {
+        ("policy_tokenise", "user_id", 1),
+        ("policy_tokenise", "on_behalf_of", 1),
+        ("policy_mask", "user_email", 1),
+        ("policy_redact", "user_name", 1),
+        ("policy_mask", "client_address", 1),
+    }
+    version = parse_policy(text).version
+    assert row["policy_version"] == f"p1-{RULES.version}-{version}"
+
+
+def test_free_text_may_keep_or_lose_personal_data(tmp_path: Path) -> None:
+    redactor = policed(tmp_path, '[fields]\nmessage = "redact"\nuser_agent = "keep"\nhttp_route = "tokenise"')
+    row = one(
+        redactor,
+        message=f"by {EMAIL}",
+        user_agent=EMAIL,
+        resource_name=f"for {EMAIL}",
+        http_route=f"/{EMAIL}",
+    )
+    assert row["message"] == "by [REDACTED:email]"
+    assert row["user_agent"] == EMAIL
+    assert row["resource_name"] == "for a•••@example.com"
+    assert TOKEN.fullmatch(row["http_route"])
+
+
+def test_rules_and_classes_have_actions_and_the_stricter_one_counts(tmp_path: Path) -> None:
+    card = Corpus(3).expand("{card}")
+    text = f"{EMAIL} +49 30 1234567 {card} sk_live_" + "a8F2k9Lm3Qx7Tz5W4242"
+    asked = '[rules]\nemail = "keep"\nphone = "redact"\n[classes]\ncredential = "redact"'
+    row = one(policed(tmp_path, asked), message=text, attributes=json.dumps({"note": text}))
+    expected = f"{EMAIL} [REDACTED:phone] ••••{card[-4:]} [REDACTED:stripe_key]"
+    assert row["message"] == expected
+    assert json.loads(row["attributes"]) == {"note": expected}
+    strict = one(policed(tmp_path, '[fields]\nmessage = "redact"\n[rules]\nphone = "mask"'), message=text)
+    assert "[REDACTED:phone]" in strict["message"]
+    assert "[REDACTED:email]" in strict["message"]
+
+
+def test_secrets_go_whatever_the_policy_says(tmp_path: Path) -> None:
+    jwt, key = Corpus(5).expand("{jwt}"), "sk_live_" + "a8F2k9Lm3Qx7Tz5W" + "4242"
+    for action in ("keep", "mask", "redact", "tokenise"):
+        columns = "\n".join(
+            f'{name} = "{action}"' for name in ("user_id", "resource_id", "message", "user_name")
+        )
+        paths = "\n".join(
+            f'"attributes.{name}" = "{action}"' for name in ("password", "token", "note", "pair.value")
+        )
+        row = one(
+            policed(tmp_path, f"[fields]\n{columns}\n{paths}"),
+            user_id=key, resource_id=jwt, message=f"login with password=hunter2secret {jwt}",
+            user_name=f"ada {jwt}",
+            attributes=json.dumps(
+                {"password": "hunter2secret", "token": {"value": "hunter2secret"}, "note": f"x {key}",
+                 "pair": {"name": "password", "value": "hunter2secret"}}
+            ),
+        )  # fmt: skip
+        assert not [secret for secret in (key, jwt, "hunter2secret") if secret in str(row)]
+        assert row["resource_id"] == "[REDACTED:jwt]"
+        stored = json.loads(row["attributes"])
+        assert stored["password"] == stored["pair"]["value"] == "[REDACTED:password]"
+        if action == "tokenise":
+            # Nothing is hashed that may be a part of a secret.
+            assert row["user_name"] == row["user_id"] == row["message"] == "[REDACTED:policy]"
+            assert "tok_" not in str(row)
+
+
+def test_paths_choose_values_in_json_and_the_rest_is_redacted_as_ever(tmp_path: Path) -> None:
+    text = """
+    [fields]
+    "attributes.customer.name" = "mask"
+    "attributes.customer.email" = "tokenise"
+    "attributes.customer" = "redact"
+    "attributes.contact" = "keep"
+    "attributes.address" = "redact"
+    "changes.email" = "tokenise"
+    "changes.salary" = "redact"
+    "otel_resource.host.name" = "mask"
+    """
+    row = one(
+        policed(tmp_path, text),
+        attributes=json.dumps(
+            {
+                "customer.name": "Ada",
+                "customer": {"email": [EMAIL], "name": "Ada", "street": "Elm", "none": None},
+                "contact": f"ask {EMAIL}", "other": f"ask {EMAIL}",
+                "address": {"street": "Elm", "zip": 12345}, "n": 1.50,
+            }
+        ).replace("1.5}", "1.50}"),
+        changes=json.dumps(
+            {"email": {"before": None, "after": EMAIL}, "salary": {"before": 100, "after": 200}}
+        ),
+        otel_resource=json.dumps({"host.name": "build-7", "os": "linux"}),
+    )  # fmt: skip
+    made = token(EMAIL, 1, Keyring(tmp_path).token_key("acme").key)
+    assert row["attributes"] == (
+        '{"customer.name":"A•••","customer":{"email":["' + made + '"],"name":"A•••",'
+        '"street":"[REDACTED:policy]","none":null},"contact":"ask ada@example.com",'
+        '"other":"ask a•••@example.com","address":"[REDACTED:policy]","n":1.50}'
+    )
+    assert json.loads(row["changes"]) == {
+        "email": {"before": None, "after": made},
+        "salary": {"before": "[REDACTED:policy]", "after": "[REDACTED:policy]"},
+    }
+    assert json.loads(row["otel_resource"]) == {"host.name": "b•••", "os": "linux"}
+    assert hits(row) == {
+        ("policy_mask", "attributes.customer.name", 2),
+        ("policy_tokenise", "attributes.customer.email", 1),
+        ("policy_redact", "attributes.customer.street", 1),
+        ("policy_redact", "attributes.address", 1),
+        ("email", "attributes.other", 1),
+        ("policy_tokenise", "changes.email.after", 1),
+        ("policy_redact", "changes.salary.before", 1),
+        ("policy_redact", "changes.salary.after", 1),
+        ("policy_mask", "otel_resource.host.name", 1),
+    }
+
+
+def test_documents_without_the_named_paths_stay_as_they_were(tmp_path: Path) -> None:
+    innocent = '{ "z": 1.10, "a": "é", "n": [null, 1e3] }'
+    row = one(policed(tmp_path, '[fields]\n"attributes.b" = "redact"'), attributes=innocent)
+    assert row["attributes"] == innocent
+    assert row["redactions"] == []
+
+
+def test_what_a_search_was_for_follows_the_column_it_quotes(tmp_path: Path) -> None:
+    asked = {"otel_audit.filters": {"user": ["u-42"], "ip": ["192.0.2.9"], "category": ["security"]}}
+    redactor = policed(tmp_path, '[fields]\nuser_id = "tokenise"\nclient_address = "mask"')
+    row = one(redactor, attributes=json.dumps(asked))
+    made = token("u-42", 1, Keyring(tmp_path).token_key("acme").key)
+    assert json.loads(row["attributes"]) == {
+        "otel_audit.filters": {"user": [made], "ip": ["192.0.2.0/24"], "category": ["security"]}
+    }
+
+
+def test_an_unknown_users_name_is_hidden_before_the_policy_sees_it(tmp_path: Path) -> None:
+    redactor = policed(tmp_path, '[fields]\nuser_email = "tokenise"\nuser_name = "mask"')
+    row = one(redactor, action="login_failed", user_email="hunter2secret", user_name="hunter3secret")
+    assert row["user_email"].startswith("[UNKNOWN_USER:")
+    assert row["user_name"].startswith("[UNKNOWN_USER:")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.sampled_from([EMAIL, "Ada", "", "x=1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "b", "a.b", "before", "after", "password"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    document=st.dictionaries(st.sampled_from(["a", "b", "a.b", "c"]), JSON, max_size=4),
+    actions=st.dictionaries(
+        st.sampled_from(["a", "a.b", "b", "a.a", "b.a.b"]),
+        st.sampled_from(["keep", "mask", "redact", "tokenise"]),
+    ),
+)
+def test_redacting_twice_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, document: Any, actions: dict[str, str]
+) -> None:
+    fields = {f"attributes.{name}": action for name, action in actions.items()}
+    redactor = policed(tmp_path_factory.getbasetemp(), json.dumps({"fields": fields}))
+    once = one(redactor, attributes=json.dumps(document))
+    twice = one(redactor, attributes=once["attributes"])
+    assert twice["attributes"] == once["attributes"]
+    assert list(json.loads(once["attributes"])) == list(document)
