@@ -25,6 +25,7 @@ from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.store.regions.keyring import Keyring
 
+from ..app.policies import policies
 from ..app.row_targets import row_target
 from ..control.database import ControlDatabase
 from ..control.import_events import ImportRecord
@@ -101,7 +102,7 @@ def _run(
     with row_target(cli.settings()) as target, _Display() as display:
         importer = Importer(
             tenant,
-            RowMaker(BatchRedactor(redactor, keyring), keyring),
+            RowMaker(BatchRedactor(redactor, keyring, policies(Tenants(database))), keyring),
             Evidence(rules),
             target,
             aside,
