@@ -146,7 +146,9 @@ def facets(
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in FACETS}
         for seen, names in passes.items():
             chosen = [
-                v.lower() for name in names for v in (*filters.values(name), *filters.values(f"not.{name}"))
+                v.lower()
+                for name in names
+                for v in (*filters.values(name), *filters.values(f"not.{name}"), *filters.tokens(name))
             ]
             for name, value, number in _counted(engine, snapshot, position, seen, names, limit, chosen):
                 found[name].append({"value": value, "count": number})

@@ -23,7 +23,7 @@ from otel_audit.query_service.api import (
     stream,
     tickets,
 )
-from otel_audit.query_service.api.call import Call, read_query
+from otel_audit.query_service.api.call import Call, finding_tokens, read_query
 from otel_audit.query_service.api.edge.work import ClientGone
 from otel_audit.query_service.api.guard import Need, admit, facts, name_route, refuse
 from otel_audit.query_service.api.parameters import Parameter
@@ -184,7 +184,7 @@ class _Organization:
             facts(connection, self._services),
             connection.path_params,
             own,
-            filters,
+            finding_tokens(filters, self._services, org),
         )
         if isinstance(connection, WebSocket):
             await route.endpoint(connection, call)

@@ -92,7 +92,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "next": {"type": ["string", "null"], "description": "`cursor` of the next page"},
             "as_of": _POSITION,
             "partial": _PARTIAL,
-        }
+            "notes": {**_list(_TEXT), "description": "what the filters cannot find, if anything"},
+        },
+        optional=("notes",),
     ),
     "Histogram": _object(
         {

@@ -82,6 +82,7 @@ class Core:
             self.holds,
             self.self_audit,
             memory_limit_mb=settings.memory_limit_mb,
+            tokens_of=self.keyring.tokens_of,
         )
 
     def ingest(self, on_stored: Observer = lambda _: None) -> Ingest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from otel_audit.exporter.store.reader import StoreReader
@@ -33,6 +34,10 @@ class LocalRead:
         self.source = StoreReader(self.root)
         self.engine = Engine()
         self._reads = WaitingReads(self.root.reads)
+
+    def finding(self, filters: Filters) -> Filters:
+        """The filters as they find tokenised values too."""
+        return filters.with_tokens(partial(Keyring(self.root.keys).tokens.tokens, self.tenant))
 
     def record(self, action: str, details: Mapping[str, Any]) -> None:
         """Make durable that this OS user reads; do it before anything is shown.

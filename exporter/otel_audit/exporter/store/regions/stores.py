@@ -226,9 +226,9 @@ class RegionKeys:
         """See TokenKeys.current. Raises StoreUnavailable too."""
         return self._rings[self._stores.region(tenant)].token_key(tenant)
 
-    def token_keys(self, tenant: str) -> tuple[TokenKey, ...]:
-        """See TokenKeys.all. Raises StoreUnavailable too."""
-        return self._rings[self._stores.region(tenant)].token_keys(tenant)
+    def tokens_of(self, tenant: str, value: str) -> tuple[str, ...]:
+        """See TokenKeys.tokens. Raises StoreUnavailable too."""
+        return self._rings[self._stores.region(tenant)].tokens.tokens(tenant, value)
 
     def forget(self, tenant: str, region: str) -> None:
         """See Keyring.forget."""

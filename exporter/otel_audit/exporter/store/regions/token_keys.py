@@ -20,6 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from otel_audit.exporter.redaction.actions import token
+
 from ..errors import StoreError
 from ..files.blobs import make_folder, put_new, sync_folder
 from ..partition import check_tenant
@@ -60,6 +62,10 @@ class TokenKeys:
         if known is None or asked_at - known[0] >= _RECENT_S:
             known = self._recent[tenant] = (asked_at, self._read(tenant))
         return known[1]
+
+    def tokens(self, tenant: str, value: str) -> tuple[str, ...]:
+        """What a value may be stored as, one token a key, oldest first. Raises StoreError."""
+        return tuple(token(value, key.number, key.key) for key in self.all(tenant))
 
     def current(self, tenant: str) -> TokenKey:
         """The key for new tokens, made on first need. Raises InvalidTenant, StoreError."""
