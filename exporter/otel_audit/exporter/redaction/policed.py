@@ -37,6 +37,12 @@ def rules_of(policy: Policy, rules: RuleSet, *, redact: bool = False) -> RuleSet
     return dataclasses.replace(rules, rules=tuple(kept))
 
 
+def stored_version(policy: Policy, rules: RuleSet) -> str:
+    """What `policy_version` of an event says: base policy, rules, and the tenant's policy if it has one."""
+    version = f"{base.POLICY_VERSION}-{rules.version}"
+    return version if policy == DEFAULT else f"{version}-{policy.version}"
+
+
 class Redactors:
     """Redactors by rule set, the latest few. Safe to share between threads."""
 
@@ -64,9 +70,7 @@ class Policed:
         self._said = {name: policy.of_column(name) for name in (*base.HIDEABLE_COLUMNS, *text_columns)}
         self._strict = redactors.of(policy, redact=True) if "redact" in self._said.values() else self._mask
         self._paths = {name: ActionWalk(policy.of_paths(name)) for name in base.JSON_TEXT_COLUMNS}
-        rules = self._mask.rules.version
-        version = f"{base.POLICY_VERSION}-{rules}"
-        self.version = version if policy == DEFAULT else f"{version}-{policy.version}"
+        self.version = stored_version(policy, self._mask.rules)
 
     def redactor(self, column: str) -> Redactor:
         """Who redacts the texts of a column."""

@@ -20,6 +20,7 @@ from otel_audit.query_service.api import (
     health,
     holds,
     parameters,
+    redaction,
     stream,
     tickets,
 )
@@ -98,6 +99,13 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
         "Message",
         parameters=(_P.AFTER, _P.TICKET),
         filtered=True,
+    ),
+    ApiRoute(
+        "GET",
+        f"{ORG}/redaction",
+        redaction.show_redaction,
+        "Redaction",
+        parameters=(_P.RANGE, _P.FROM, _P.TO),
     ),
     ApiRoute("GET", f"{ORG}/holds", holds.list_holds, "Holds"),
     ApiRoute("POST", f"{ORG}/holds", holds.add_hold, "Hold", need="settings", takes="HoldRequest"),
