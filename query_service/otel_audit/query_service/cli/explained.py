@@ -25,7 +25,7 @@ _TEXTS: Final = frozenset(field.name for field in RECEIVED if field.type == pa.s
 
 
 class Explained(NamedTuple):
-    """line: of standard input, from 1, where an event began; None for a text. redacted: what would be stored of it."""
+    """redacted: what would be stored. line: of the input, from 1, where an event began; None for a text."""
 
     line: int | None
     reasons: list[Reason]
