@@ -128,16 +128,13 @@ class _Work:
 
     def text(self, name: str) -> None:
         array = self.columns[name]
-        if array.null_count == len(array):
-            return
-        values = array.to_pylist()
         if self._policed.looks_at_all(name):
-            rows = [row for row, value in enumerate(values) if value]
+            rows = [row for row, value in enumerate(array.to_pylist()) if value]
         else:
             suspects = self._suspects[self._policed.redactor(name)]
-            rows = suspects.rows(values, personal=self._policed.personal(name))
+            rows = suspects.rows(array, personal=self._policed.personal(name))
         if rows:
-            self.columns[name] = self._changed(name, array, rows, values)
+            self.columns[name] = self._changed(name, array, rows)
 
     def texts(self, name: str) -> None:
         suspect = self._policed.redactor(name).suspect
@@ -154,11 +151,10 @@ class _Work:
                     self._count(row, hits[item][1])
         self.columns[name] = pa.array(lists, type=self.columns[name].type)
 
-    def _changed(self, name: str, array: pa.Array, rows: list[int], values: list[str]) -> pa.Array:
+    def _changed(self, name: str, array: pa.Array, rows: list[int]) -> pa.Array:
         memo: dict[str, Redacted] = {}
         changed: dict[int, str] = {}
-        for row in rows:
-            value = values[row]
+        for row, value in zip(rows, array.take(pa.array(rows)).to_pylist(), strict=True):
             if value not in memo:
                 memo[value] = self._value(name, value)
             redacted, hits = memo[value]

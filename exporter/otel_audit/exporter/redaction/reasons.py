@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from otel_audit.exporter.redaction import policy as base
+from otel_audit.exporter.redaction.encoded import decoded
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.hits import Hit, TooManyLooks
 from otel_audit.exporter.redaction.policed import Policed
@@ -104,6 +105,8 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _of_hit(redactor: Redactor, text: str, hit: Hit) -> str:
+    if any((start, end) == (0, hit.end - hit.start) for start, end, _ in decoded(text[hit.start : hit.end])):
+        return "base64 that says it"
     rule = next((rule for rule in redactor.rules.rules if rule.id == hit.rule), None)
     if rule is not None:
         around = text[max(0, hit.start - _AROUND_CHARS) : hit.end + _AROUND_CHARS]
@@ -119,7 +122,7 @@ def _of_hit(redactor: Redactor, text: str, hit: Hit) -> str:
     nearest: tuple[int, int, str] | None = None
     for layer, view in enumerate(views(text[max(0, hit.start - _BEFORE_CHARS) : hit.start])):
         for word in _WORD.finditer(view.text):
-            named = redactor.name_rule(word.group())
+            named = redactor.names.rule(word.group())
             if named is not None and named.id == hit.rule:
                 here = (len(view.text) - word.end(), layer, word.group())
                 nearest = here if nearest is None else min(nearest, here)
@@ -137,7 +140,7 @@ def _of_structure(redactor: Redactor, rule: str, path: str) -> str:
     for count in range(1, len(parts)):
         # A name may have dots of its own.
         name = ".".join(parts[-count:])
-        named = redactor.name_rule(name)
+        named = redactor.names.rule(name)
         if named is not None and named.id == rule:
             return f"name `{name}`"
     if any(named.id == rule for named in redactor.rules.names):
