@@ -158,6 +158,19 @@ def test_the_stream_finds_tokens_and_no_plain_value_reaches_a_disk(server: Serve
     assert find_bytes(server.data_dir, [person.encode()]) == []
 
 
+def test_a_search_without_a_server_writes_down_only_what_the_policy_lets_be(tmp_path: Path) -> None:
+    data_dir, policy = tmp_path / "data", tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    run(data_dir, "tenant", "add", "acme", "--redaction", str(policy))
+    with Serve(data_dir):
+        pass  # makes the store
+    run(data_dir, "search", "--tenant", "acme", "--user", "grace-hopper-1906", "--ip", "192.0.2.117")
+    (waiting,) = (data_dir / "reads").glob("acme.*.json")
+    asked = json.loads(waiting.read_text())["attributes"]["otel_audit.filters"]
+    assert all(TOKEN.fullmatch(value) for name in ("user", "ip") for value in asked[name])
+    assert find_bytes(data_dir, [b"grace-hopper-1906", b"192.0.2.117"]) == []
+
+
 def test_keys_are_in_a_backup_never_handed_over_and_go_with_the_organization(server: Serve) -> None:
     key = tenant_with_key(server)
     set_policy(server, POLICY)

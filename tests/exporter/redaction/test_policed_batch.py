@@ -185,6 +185,15 @@ def test_documents_without_the_named_paths_stay_as_they_were(tmp_path: Path) -> 
     assert row["redactions"] == []
 
 
+def test_a_document_that_cannot_be_read_hides_all_of_it_when_paths_are_named(tmp_path: Path) -> None:
+    broken = '{"note": "Ada", "street": '
+    row = one(policed(tmp_path, '[fields]\n"attributes.street" = "mask"'), attributes=broken)
+    assert json.loads(row["attributes"]) == {"invalid_json": "[REDACTED:policy]"}
+    assert hits(row) == {("policy_redact", "attributes", 1)}
+    row = one(policed(tmp_path, '[fields]\n"attributes.street" = "keep"'), attributes=broken)
+    assert json.loads(row["attributes"]) == {"invalid_json": broken}
+
+
 def test_what_a_search_was_for_follows_the_column_it_quotes(tmp_path: Path) -> None:
     asked = {"otel_audit.filters": {"user": ["u-42"], "ip": ["192.0.2.9"], "category": ["security"]}}
     redactor = policed(tmp_path, '[fields]\nuser_id = "tokenise"\nclient_address = "mask"')

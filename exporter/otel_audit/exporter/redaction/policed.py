@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from otel_audit.exporter.redaction import policy as base
-from otel_audit.exporter.redaction.actions import Action, Tokenise, acted
+from otel_audit.exporter.redaction.actions import POLICY_MARKER, Action, Tokenise, acted
 from otel_audit.exporter.redaction.engine import ENGINE_ERROR_MARKER, Redactor
 from otel_audit.exporter.redaction.paths import ActionWalk
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR, RuleSet, load_rules
@@ -109,7 +109,10 @@ class Policed:
         try:
             document = parse_json(value)
         except NotJson:
-            text, counts = redactor.text(value, personal=personal or bool(walk.paths), field=column)
+            if any(action != "keep" for action in walk.paths.values()):
+                # Where the named values are cannot be told.
+                return write_json({"invalid_json": POLICY_MARKER}), {(base.POLICY_RULES["redact"], column): 1}
+            text, counts = redactor.text(value, personal=personal, field=column)
             return write_json({"invalid_json": text}), {(rule, column): n for rule, n in counts.items()}
         if walk.paths:
             redacted, hits = self._by_path(column, document, walk, tokenise)
