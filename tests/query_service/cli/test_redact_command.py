@@ -94,6 +94,23 @@ def test_events_are_read_a_line_each_and_names_and_policy_are_reasons(tmp_path: 
     assert second["attributes"]["note"] == "to a•••@example.com"
 
 
+def test_what_no_column_can_hold_is_not_shown_and_breaks_nothing(tmp_path: Path) -> None:
+    hidden = "hunter" + "4secret"
+    line = (
+        '{"category": "security", "time": "2026-03-01T09:30:00Z", "seq": 7,'
+        f' "message": "\\ud800 ada@example.com", "user_name": {{"password": "{hidden}"}}, "received_time": "{hidden}", "session_id": "{hidden}",'
+        ' "attributes": {"a\\ud800": "\\ud800"}, "user_roles": ["admin"]}\n'
+    )
+    done = redact(tmp_path, line)
+    assert done.returncode == 0, done.stderr
+    assert hidden not in done.stdout
+    shown = json.loads(done.stdout)
+    assert shown["message"] == "\ufffd a•••@example.com"
+    assert shown["attributes"] == {"a\ufffd": "\ufffd"}
+    assert (shown["time"], shown["user_roles"]) == ("2026-03-01T09:30:00Z", ["admin"])
+    assert shown["session_id"].startswith("sh_")
+
+
 def test_it_takes_an_organizations_own_policy_and_another_column(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('[fields]\nmessage = "keep"\nuser_name = "mask"\n')

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from otel_audit.exporter.importing.event_line import is_event
-from otel_audit.exporter.receiver.redact import REDACTED, BatchRedactor
+from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.policed import Policed, Redactors
 from otel_audit.exporter.redaction.reasons import Reason, reasons
 from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.redaction.tenant_policy import Policy
+from otel_audit.exporter.redaction.views import writable
 from otel_audit.exporter.store.regions.token_keys import TokenKey
-from otel_audit.exporter.store.schema import JSON_COLUMNS, RECEIVED, TEXT_LIST
+from otel_audit.exporter.store.schema import COLUMN_NAMES, JSON_COLUMNS, RECEIVED, TEXT_LIST
 
+# As many as a request of a busy sender: redaction is fastest in batches.
+_BATCH_ROWS: Final = 512
 _LISTS: Final = frozenset(field.name for field in RECEIVED if field.type == TEXT_LIST)
 _TEXTS: Final = frozenset(field.name for field in RECEIVED if field.type == pa.string())
 
@@ -41,35 +44,34 @@ class Explainer:
         self._policed = Policed(policy, Redactors(redactor, lambda rules: Redactor(rules, matcher="re2")))
         self._batches = BatchRedactor(redactor, _Throwaway(), lambda _: policy)
 
-    def explain(self, text: str, field: str) -> Iterator[Explained]:
-        """What becomes of the input. field: the column of a text that is no event."""
+    def explain(self, text: str, field: str, *, why: bool = True) -> Iterator[Explained]:
+        """What becomes of the input. field: the column of a text that is no event. why: with reasons."""
         events = _events(text)
         if events is None:
             value = text.removesuffix("\n")
-            done = self._one(None, {field: value})
-            redacted = done.redacted if isinstance(done.redacted, str) else ""
-            yield done._replace(redacted=json.loads(redacted)[field] + text[len(value) :])
+            for done in self._some([(None, {field: value})], why):
+                yield done._replace(redacted=json.loads(done.redacted)[field] + text[len(value) :])
             return
-        for line, event in events:
-            yield self._one(line, event)
+        for start in range(0, len(events), _BATCH_ROWS):
+            yield from self._some(events[start : start + _BATCH_ROWS], why)
 
-    def _one(self, line: int | None, event: dict[str, Any]) -> Explained:
-        row = _row(event)
-        batch = pa.RecordBatch.from_pylist([row], schema=RECEIVED)
-        stored = self._batches.apply(batch, "").to_pylist()[0]
-        found: list[Reason] = []
+    def _some(self, events: Sequence[tuple[int | None, dict[str, Any]]], why: bool) -> Iterator[Explained]:
+        rows = [_row(event) for _, event in events]
+        done = self._batches.apply(pa.RecordBatch.from_pylist(rows, schema=RECEIVED), "").to_pylist()
+        for (line, event), row, stored in zip(events, rows, done, strict=True):
+            found = self._reasons(row, stored["redactions"]) if why else []
+            yield Explained(line, found, json.dumps(_like(event, row, stored), ensure_ascii=False))
+
+    def _reasons(self, row: dict[str, Any], evidence: list[dict[str, Any]]) -> list[Reason]:
         by_column: dict[str, dict[tuple[str, str], int]] = {}
-        for hit in stored["redactions"]:
+        for hit in evidence:
             column = hit["field"].partition(".")[0]
             by_column.setdefault(column, {})[hit["rule"], hit["field"]] = hit["count"]
+        found: list[Reason] = []
         for column, counted in by_column.items():
-            value = row[column] if isinstance(row[column], str) else json.dumps(row[column])
+            value = row[column] if isinstance(row[column], str) else "\n".join(row[column])
             found += reasons(self._policed, column, value, counted)
-        shown = {name: stored[name] for name in REDACTED.names if row.get(name) is not None}
-        for name in JSON_COLUMNS:
-            if isinstance(shown.get(name), str) and not isinstance(event.get(name), str):
-                shown[name] = json.loads(shown[name])
-        return Explained(line, found, json.dumps(_like(event, shown), ensure_ascii=False))
+        return found
 
 
 class _Throwaway:
@@ -85,7 +87,7 @@ class _Throwaway:
         return TokenKey(1, self._key, datetime.now(UTC))
 
 
-def _events(text: str) -> list[tuple[int, dict[str, Any]]] | None:
+def _events(text: str) -> list[tuple[int | None, dict[str, Any]]] | None:
     """The events of the input with the lines they begin at; None when it is a text."""
     try:
         whole = json.loads(text)
@@ -93,7 +95,7 @@ def _events(text: str) -> list[tuple[int, dict[str, Any]]] | None:
         whole = None
     if whole is not None:
         return [(1, whole)] if isinstance(whole, dict) and is_event(whole) else None
-    found = []
+    found: list[tuple[int | None, dict[str, Any]]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -116,19 +118,49 @@ def _row(event: dict[str, Any]) -> dict[str, Any]:
         if value is None or (name == "attributes" and isinstance(value, dict)):
             continue
         if name in _LISTS and isinstance(value, list) and all(isinstance(item, str) for item in value):
-            row[name] = value
+            row[name] = [writable(item) for item in value]
         elif name in JSON_COLUMNS and isinstance(value, dict):
-            row[name] = json.dumps(value, ensure_ascii=False)
+            row[name] = json.dumps(value)
         elif name in _TEXTS and isinstance(value, str):
-            row[name] = value
-        elif name not in RECEIVED.names and name not in REDACTED.names:
+            row[name] = writable(value)
+        elif name not in RECEIVED.names and name not in COLUMN_NAMES:
             rest.setdefault(name, value)
     if rest:
-        row["attributes"] = json.dumps(rest, ensure_ascii=False)
+        row["attributes"] = json.dumps(rest)
     return row
 
 
-def _like(event: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """The event with what became of its columns, in its own order; attributes that were found come last."""
-    kept = {name: stored.get(name, value) for name, value in event.items() if name in RECEIVED.names}
-    return kept | {name: value for name, value in stored.items() if name not in kept}
+def _like(event: dict[str, Any], row: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """The event's own columns in its order with what became of them; attributes that were found come last.
+
+    Where a column is a text, what is neither text nor a number is left out: nobody has redacted it.
+    """
+    names = [*(name for name in event if name in RECEIVED.names), "attributes"]
+    shown = {name: stored[name] for name in names if row[name] is not None}
+    plain = {name: event[name] for name in names if name in event and _says_nothing(event[name])}
+    for name in JSON_COLUMNS:
+        if name in shown and not isinstance(event.get(name), str):
+            shown[name] = json.loads(shown[name])
+    # A lone surrogate may have come as an escape, and cannot be written.
+    return {
+        name: _writable(shown.get(name, plain.get(name))) for name in names if name in shown or name in plain
+    }
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether a value outside of the texts may be shown as it is: a number, or a time."""
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return False
+        return True
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {writable(name): _writable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    return writable(value) if isinstance(value, str) else value

@@ -72,7 +72,7 @@ def redact(
         raise click.UsageError("standard input is the text; give the policy as a file")
     explainer = Explainer(_policy(cli, tenant, policy))
     text = _input(_EXPLAINED_CHARS_MAX if explain else _INPUT_CHARS_MAX)
-    done = list(explainer.explain(text, field))
+    done = list(explainer.explain(text, field, why=explain))
     if as_json:
         print_json(_as_dict(done))
         return

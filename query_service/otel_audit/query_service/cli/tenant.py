@@ -9,7 +9,8 @@ import click
 
 from ..control.outbox import utc_text
 from ..control.retention import parse_retention
-from ..control.tenants import InvalidTenant, Tenant, Tenants
+from ..control.tenant import Tenant
+from ..control.tenants import InvalidTenant, Tenants
 from . import tenant_data, token_key
 from .context import CliContext, json_option, pass_cli, print_json, print_table
 from .policy_file import read_policy

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,11 +15,12 @@ from otel_audit.exporter.store.partition import DEFAULT_REGION
 from otel_audit.instrumentation.errors import AuditError
 
 from .database import OPERATOR, ControlDatabase
-from .outbox import Actor, Change, os_actor, put_change, utc_text
+from .outbox import Actor, Change, os_actor, put_change
 from .recent import Recent
-from .redaction import NO_POLICY, policy_of, put_policy, stored_policies, version_of
-from .retention import DEFAULT, Pending, Retention, retention_from_json, retention_to_json
+from .redaction import NO_POLICY, policy_of, put_policy, stored_policies
+from .retention import DEFAULT, Retention, retention_to_json
 from .tables import ALIASES, TENANT_DELETIONS, TENANTS
+from .tenant import Tenant, differences, settings_of, tenant_of, told
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Ids become folder names and nothing else ever reaches a path; match with fullmatch."""
@@ -48,28 +47,6 @@ class TenantExists(AuditError):
 
 class NoSuchTenant(AuditError):
     """There is no tenant of that id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """One organization. retention: class → months in force when it was read; created_at: seconds UTC.
-
-    redaction: its policy as canonical JSON, `{}` by default; a newer release may have written it.
-    """
-
-    id: str
-    aliases: tuple[str, ...]
-    region: str
-    retention: Mapping[str, int]
-    export_rate: str
-    created_at: float
-    retention_pending: Mapping[str, Pending] = field(default_factory=dict)
-    redaction: str = NO_POLICY
-
-    @property
-    def redaction_version(self) -> str:
-        """8 hex digits, as they stand in `policy_version`; `default` without a policy."""
-        return version_of(self.redaction)
 
 
 class Tenants:
@@ -165,7 +142,7 @@ class Tenants:
             if redaction is not None:
                 put_policy(connection, tenant_id, redaction)
             after = self._read(connection, tenant_id, now)
-            changes = _differences(before, after)
+            changes = differences(before, after)
             if changes:
                 change = Change(
                     "system",
@@ -173,7 +150,7 @@ class Tenants:
                     f"settings of organization {tenant_id} changed",
                     ("tenant", tenant_id, None),
                     changes,
-                    _told(after, reason, policy="redaction" in changes),
+                    told(after, reason, policy="redaction" in changes),
                 )
                 put_change(connection, [tenant_id], change, actor=actor or os_actor(), now=now)
         self._policies.clear()
@@ -194,7 +171,8 @@ class Tenants:
                 aliases.setdefault(tenant, []).append(alias)
             policies = stored_policies(connection)
         return [
-            _tenant(row, tuple(aliases.get(row.id, ())), now, policies.get(row.id, NO_POLICY)) for row in rows
+            tenant_of(row, tuple(aliases.get(row.id, ())), now, policies.get(row.id, NO_POLICY))
+            for row in rows
         ]
 
     def exists(self, tenant_id: str) -> bool:
@@ -303,8 +281,8 @@ class Tenants:
             "config_change",
             f"organization {tenant_id} added",
             ("tenant", tenant_id, None),
-            {name: (None, value) for name, value in _settings(tenant).items() if value not in (None, {}, [])},
-            _told(tenant, None, policy=tenant.redaction != NO_POLICY),
+            {name: (None, value) for name, value in settings_of(tenant).items() if value},
+            told(tenant, None, policy=tenant.redaction != NO_POLICY),
         )
         put_change(connection, [tenant_id], change, actor=actor or os_actor(), now=now)
         return tenant
@@ -315,7 +293,7 @@ class Tenants:
             raise NoSuchTenant(f"there is no organization {tenant_id!r}", hint="see 'otel-audit tenant list'")
         names = select(ALIASES.c.alias).where(ALIASES.c.tenant == tenant_id).order_by(ALIASES.c.alias)
         text = stored_policies(connection, tenant_id).get(tenant_id, NO_POLICY)
-        return _tenant(row, tuple(connection.execute(names).scalars()), now, text)
+        return tenant_of(row, tuple(connection.execute(names).scalars()), now, text)
 
     def _load_region(self, tenant_id: str) -> str | None:
         with self._database.read() as connection:
@@ -325,46 +303,6 @@ class Tenants:
     def _load_policy(self, tenant_id: str) -> Policy:
         with self._database.read() as connection:
             return policy_of(connection, tenant_id)
-
-
-def _told(tenant: Tenant, reason: str | None, *, policy: bool) -> dict[str, Any]:
-    """Attributes of a change: why, and what the policy says whose version is among the changes."""
-    why = {"otel_audit.reason": reason} if reason else {}
-    return why | ({"otel_audit.redaction_policy": json.loads(tenant.redaction)} if policy else {})
-
-
-def _tenant(row: Row[Any], aliases: tuple[str, ...], now: float, redaction: str) -> Tenant:
-    retention = retention_from_json(row.retention, row.retention_pending).at(now)
-    return Tenant(
-        row.id,
-        aliases,
-        row.region,
-        retention.months,
-        row.export_rate,
-        row.created_at,
-        retention.pending,
-        redaction,
-    )
-
-
-def _settings(tenant: Tenant) -> dict[str, Any]:
-    pending = {
-        name: {"months": p.months, "effective_at": utc_text(p.effective_at), "reason": p.reason}
-        for name, p in tenant.retention_pending.items()
-    }
-    return {
-        "aliases": list(tenant.aliases),
-        "region": tenant.region,
-        "retention": dict(tenant.retention),
-        "retention_pending": pending,
-        "export_rate": tenant.export_rate,
-        "redaction": tenant.redaction_version,
-    }
-
-
-def _differences(before: Tenant, after: Tenant) -> dict[str, tuple[Any, Any]]:
-    old, new = _settings(before), _settings(after)
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
 
 
 def _find(connection: Connection, tenant_id: str) -> Row[Any] | None:
