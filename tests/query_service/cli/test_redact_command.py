@@ -98,7 +98,8 @@ def test_what_no_column_can_hold_is_not_shown_and_breaks_nothing(tmp_path: Path)
     hidden = "hunter" + "4secret"
     line = (
         '{"category": "security", "time": "2026-03-01T09:30:00Z", "seq": 7,'
-        f' "message": "\\ud800 ada@example.com", "user_name": {{"password": "{hidden}"}}, "received_time": "{hidden}", "session_id": "{hidden}",'
+        f' "message": "\\ud800 ada@example.com",'
+        f' "user_name": {{"password": "{hidden}"}}, "received_time": "{hidden}", "session_id": "{hidden}",'
         ' "attributes": {"a\\ud800": "\\ud800"}, "user_roles": ["admin"]}\n'
     )
     done = redact(tmp_path, line)
@@ -119,6 +120,9 @@ def test_it_takes_an_organizations_own_policy_and_another_column(tmp_path: Path)
     assert redact(tmp_path, "ada@example.com").stdout == "a•••@example.com"
     assert redact(tmp_path, "Ada", "--tenant", "acme", "--field", "user_name").stdout == "A•••"
     assert redact(tmp_path, '{"a": "x"}', "--field", "attributes").stdout == '{"a": "x"}'
+    given = ("tenant", "set", "acme", "--redaction", "-", "--data-dir", str(tmp_path / "data"))
+    subprocess.run([OTEL_AUDIT, *given], input='{"fields": {"message": "redact"}}', text=True, check=True)
+    assert redact(tmp_path, "ada@example.com", "--tenant", "acme").stdout == "[REDACTED:email]"
     unknown = redact(tmp_path, "x", "--tenant", "nobody")
     assert unknown.returncode == 1
     assert "there is no organization" in unknown.stderr

@@ -20,8 +20,8 @@ Hits = Mapping[tuple[str, str], int]
 Redacted = tuple[str, Hits]
 RedactorOf = Callable[[RuleSet], Redactor]
 
-# Most tenants have one of a few policies; a compiled rule set is some MB.
-_REDACTORS_MAX: Final = 16
+# Most tenants' policies say nothing of rules, or share what they say; a compiled rule set is some MB.
+_REDACTORS_MAX: Final = 64
 
 
 def rules_of(policy: Policy, rules: RuleSet, *, redact: bool = False) -> RuleSet:
@@ -44,19 +44,22 @@ def stored_version(policy: Policy, rules: RuleSet) -> str:
 
 
 class Redactors:
-    """Redactors by rule set, the latest few. Safe to share between threads."""
+    """Redactors by what policies say of rules, the latest few. Safe to share between threads."""
 
     def __init__(self, redactor: Redactor, make: RedactorOf) -> None:
         """redactor: of the default rules. make: compiles another rule set."""
         self.default = redactor
-        self._optional = lru_cache(maxsize=_REDACTORS_MAX)(lambda enable: load_rules(enable=enable))
-        self._made = lru_cache(maxsize=_REDACTORS_MAX)(make)
+        self._make = make
+        self._made = lru_cache(maxsize=_REDACTORS_MAX)(self._compiled)
 
     def of(self, policy: Policy, *, redact: bool = False) -> Redactor:
         """The redactor of a policy. Raises RuleError when it enables a rule that is not there (any more)."""
-        rules = self._optional(policy.enable) if policy.enable else self.default.rules
-        changed = rules_of(policy, rules, redact=redact)
-        return self.default if changed == self.default.rules else self._made(changed)
+        of_rules = dataclasses.replace(policy, fields=())
+        return self.default if of_rules == DEFAULT and not redact else self._made(of_rules, redact)
+
+    def _compiled(self, policy: Policy, redact: bool) -> Redactor:
+        rules = load_rules(enable=policy.enable) if policy.enable else self.default.rules
+        return self._make(rules_of(policy, rules, redact=redact))
 
 
 class Policed:
