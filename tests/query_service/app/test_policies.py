@@ -9,6 +9,7 @@ import pytest
 
 from otel_audit.exporter.redaction.tenant_policy import DEFAULT, parse_policy
 from otel_audit.exporter.store.errors import StoreUnavailable
+from tests.support.process import run
 from tests.support.server import QueryServer
 
 TOMORROW = '{"fields": {"tomorrow": "mask"}}'
@@ -29,6 +30,10 @@ def test_events_of_an_organization_whose_policy_cannot_be_read_are_refused_until
             server.ingest("acme")
         assert "tenant set acme --redaction" in caught.value.hint
         server.ingest("globex")
+        told = run(tmp_path / "data", "doctor", check=False)
+        assert told.returncode == 1
+        assert "policy of acme: there is no field 'tomorrow'" in told.stdout
+        assert "globex: there" not in told.stdout
         server.core.tenants.set("acme", redaction=parse_policy('[fields]\nuser_id = "mask"'))
         server.ingest("acme", user_id="ada")
         assert server.trail("acme", ("user", "a•••"))
