@@ -194,6 +194,17 @@ def test_a_document_that_cannot_be_read_hides_all_of_it_when_paths_are_named(tmp
     assert json.loads(row["attributes"]) == {"invalid_json": broken}
 
 
+def test_a_named_value_is_found_however_its_name_is_written(tmp_path: Path) -> None:
+    redactor = policed(tmp_path, '[fields]\n"attributes.a/b.c" = "redact"\n"attributes.é" = "redact"')
+    for document in (
+        '{"a/b.c": "Ada"}',
+        '{"a\\/b": {"c": "Ada"}}',
+        '{"\\u0061/b.c": "Ada"}',
+        '{"\\u00e9": "Ada"}',
+    ):
+        assert "Ada" not in one(redactor, attributes=document)["attributes"]
+
+
 def test_what_a_search_was_for_follows_the_column_it_quotes(tmp_path: Path) -> None:
     asked = {"otel_audit.filters": {"user": ["u-42"], "ip": ["192.0.2.9"], "category": ["security"]}}
     redactor = policed(tmp_path, '[fields]\nuser_id = "tokenise"\nclient_address = "mask"')

@@ -128,11 +128,12 @@ class _Work:
 
     def text(self, name: str) -> None:
         array = self.columns[name]
-        if self._policed.looks_at_all(name):
-            rows = [row for row, value in enumerate(array.to_pylist()) if value]
-        else:
-            suspects = self._suspects[self._policed.redactor(name)]
-            rows = suspects.rows(array, personal=self._policed.personal(name))
+        suspects = self._suspects[self._policed.redactor(name)]
+        rows = suspects.rows(array, personal=self._policed.personal(name))
+        if self._policed.names_values(name):
+            values = enumerate(array.to_pylist())
+            named = (row for row, value in values if value and self._policed.is_named(name, value))
+            rows = sorted({*rows, *named})
         if rows:
             self.columns[name] = self._changed(name, array, rows)
 

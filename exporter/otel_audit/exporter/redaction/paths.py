@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple
 
 from otel_audit.exporter.redaction.actions import HIDDEN, POLICY_MARKER, Action, Tokenise, acted
@@ -34,7 +35,14 @@ class ActionWalk:
 
     def __init__(self, paths: Mapping[str, Action]) -> None:
         self.paths = dict(paths)
+        # Every spelling of a path begins with a name that begins like this.
+        self._begin = {encode_basestring(path.partition(".")[0])[:-1] for path in paths}
         self._parents = {path[:at] for path in paths for at, char in enumerate(path) if char == "."}
+
+    def may_be_in(self, text: str) -> bool:
+        """Whether the text of a document may hold one of the paths; False is certain."""
+        # A name may be written with escapes, and then begins like none of them.
+        return any(begin in text for begin in self._begin) or (bool(self._begin) and "\\" in text)
 
     def take(self, safe: Any, original: Any) -> tuple[Any, Places]:
         """The document `safe` without the named values, and where they were.

@@ -90,9 +90,15 @@ class Policed:
             return None
         return None if column in base.FREE_TEXT_COLUMNS and action != "tokenise" else action
 
-    def looks_at_all(self, column: str) -> bool:
-        """Whether values without anything suspicious may change too."""
+    def names_values(self, column: str) -> bool:
+        """Whether values without anything suspicious may change too: those that `is_named` tells."""
         return self.whole(column) is not None or (column in self._paths and bool(self._paths[column].paths))
+
+    def is_named(self, column: str, value: str) -> bool:
+        """Whether the policy may change a value whatever the rules find in it; False is certain."""
+        return self.whole(column) is not None or (
+            column in self._paths and self._paths[column].may_be_in(value)
+        )
 
     def value(self, column: str, value: str, tokenise: Tokenise) -> Redacted:
         """What is stored of a value, and the hits per (rule, path)."""
@@ -109,15 +115,16 @@ class Policed:
 
     def _json(self, column: str, value: str, tokenise: Tokenise) -> Redacted:
         redactor, personal, walk = self.redactor(column), self.personal(column), self._paths[column]
+        named = walk.may_be_in(value)
         try:
             document = parse_json(value)
         except NotJson:
-            if any(action != "keep" for action in walk.paths.values()):
+            if named and any(action != "keep" for action in walk.paths.values()):
                 # Where the named values are cannot be told.
                 return write_json({"invalid_json": POLICY_MARKER}), {(base.POLICY_RULES["redact"], column): 1}
             text, counts = redactor.text(value, personal=personal, field=column)
             return write_json({"invalid_json": text}), {(rule, column): n for rule, n in counts.items()}
-        if walk.paths:
+        if named:
             redacted, hits = self._by_path(column, document, walk, tokenise)
         else:
             redacted, hits = redactor.tree(document, personal=personal, field=column)
