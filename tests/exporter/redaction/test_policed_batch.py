@@ -10,13 +10,18 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from otel_audit.exporter.receiver.decode import decode
 from otel_audit.exporter.receiver.redact import BatchRedactor
+from otel_audit.exporter.receiver.rows import with_ids
 from otel_audit.exporter.redaction import Redactor, load_rules
 from otel_audit.exporter.redaction.actions import TOKEN, token
 from otel_audit.exporter.redaction.tenant_policy import parse_policy
 from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.exporter.store.schema import RECEIVED
+from tests.support.otlp_client import any_value, request
 from tests.support.redaction_corpus import Corpus
 
 RULES = load_rules()
@@ -192,6 +197,33 @@ def test_a_document_that_cannot_be_read_hides_all_of_it_when_paths_are_named(tmp
     assert hits(row) == {("policy_redact", "attributes", 1)}
     row = one(policed(tmp_path, '[fields]\n"attributes.street" = "keep"'), attributes=broken)
     assert json.loads(row["attributes"]) == {"invalid_json": broken}
+
+
+def test_what_did_not_fit_a_column_is_treated_as_the_column(tmp_path: Path) -> None:
+    text = """
+    [fields]
+    user_id = "tokenise"
+    user_email = "redact"
+    client_address = "mask"
+    resource_id = "keep"
+    """
+    attributes = [
+        KeyValue(key="audit.actor.id", value=any_value("u-1")),
+        KeyValue(key="user.id", value=any_value("u-2")),
+        KeyValue(key="user.email", value=any_value([EMAIL, "bob@example.com"])),
+        KeyValue(key="client", value=any_value({"address": "192.0.2.7"})),
+        KeyValue(key="audit.target.id", value=any_value(["t-1"])),
+    ]
+    sent = request([LogRecord(attributes=attributes)], enduser__id="u-3")
+    stored = policed(tmp_path, text).apply(with_ids(decode(sent, 10**18)), "acme").to_pylist()[0]
+    key = Keyring(tmp_path).token_key("acme").key
+    assert stored["user_id"] == token("u-1", 1, key)
+    kept = json.loads(stored["attributes"])
+    assert kept["user.id"] == token("u-2", 1, key)
+    assert kept["user.email"] == ["[REDACTED:policy]", "[REDACTED:policy]"]
+    assert kept["client"] == {"address": "192.0.2.0/24"}
+    assert kept["audit.target.id"] == ["t-1"]
+    assert json.loads(stored["otel_resource"])["enduser.id"] == token("u-3", 1, key)
 
 
 def test_a_named_value_is_found_however_its_name_is_written(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from otel_audit.exporter.redaction.actions import Action
 from otel_audit.exporter.redaction.catalogue import RuleFacts, catalogue
 from otel_audit.exporter.redaction.rules import CLASSES
 from otel_audit.instrumentation.errors import AuditError
+from otel_audit.instrumentation.vocabulary import Attr
 
 BYTES_MAX: Final = 64 << 10
 """A policy is written by people; it is read for every tenant and kept with every change of it."""
@@ -54,6 +55,18 @@ _OWN_QUOTES: Final = {
     "user": ("user_id", "user_email"),
     "ip": ("client_address",),
     "resource_id": ("resource_id",),
+}
+# Attributes that fill a column, and stay attributes when they do not fit.
+_SOURCES: Final = {
+    "user_id": (Attr.ACTOR_ID, Attr.USER_ID, Attr.ENDUSER_ID),
+    "user_email": (Attr.USER_EMAIL,),
+    "user_name": (Attr.USER_NAME,),
+    "on_behalf_of": (Attr.ACTOR_ON_BEHALF_OF,),
+    "client_address": (Attr.CLIENT_ADDRESS,),
+    "user_agent": (Attr.USER_AGENT,),
+    "resource_id": (Attr.TARGET_ID,),
+    "resource_name": (Attr.TARGET_NAME,),
+    "http_route": (Attr.HTTP_ROUTE,),
 }
 _STRICTNESS: Final = {"keep": 0, "mask": 1, "tokenise": 2, "redact": 3}
 
@@ -100,10 +113,22 @@ class Policy:
         paths = {name.removeprefix(prefix): act for name, act in self.fields if name.startswith(prefix)}
         if column == "attributes":
             for name, columns in _OWN_QUOTES.items():
-                said = [act for act in map(self.of_column, columns) if act is not None and act != "keep"]
+                said = [act for act in map(self._of_all, columns) if act is not None]
                 if said:
                     paths[f"otel_audit.filters.{name}"] = max(said, key=_STRICTNESS.__getitem__)
+        for source, names in _SOURCES.items() if column in ("attributes", "otel_resource") else ():
+            action = self._of_all(source)
+            if action is not None:
+                # The receiver keeps what does not fit into a column, or comes twice, under its own name.
+                paths = {each: action for name in names for each in (name, f"{name}.received")} | paths
         return paths
+
+    def _of_all(self, column: str) -> Action | None:
+        """What becomes of every value of a column, whatever the rules find in it."""
+        action = self.of_column(column)
+        if action == "keep" or (action != "tokenise" and column in policy.FREE_TEXT_COLUMNS):
+            return None
+        return action
 
     def of_rule(self, rule_id: str, rule_class: str) -> Action | None:
         """What it says about a rule: by its id, else by its class."""
