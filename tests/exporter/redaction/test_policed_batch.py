@@ -226,6 +226,19 @@ def test_what_did_not_fit_a_column_is_treated_as_the_column(tmp_path: Path) -> N
     assert json.loads(stored["otel_resource"])["enduser.id"] == token("u-3", 1, key)
 
 
+def test_a_change_that_is_no_two_maps_is_hidden_when_fields_of_changes_are_named(tmp_path: Path) -> None:
+    attributes = [
+        KeyValue(key="audit.change.before", value=any_value("Ada moved")),
+        KeyValue(key="audit.change.after", value=any_value({"email": EMAIL})),
+    ]
+    sent = with_ids(decode(request([LogRecord(attributes=attributes)]), 10**18))
+    for action, kept in (("mask", "[REDACTED:policy]"), ("keep", "Ada moved")):
+        redactor = policed(tmp_path, f'[fields]\n"changes.email" = "{action}"')
+        stored = redactor.apply(sent, "acme").to_pylist()[0]
+        assert json.loads(stored["attributes"])["audit.change.before"] == kept
+        assert EMAIL not in stored["attributes"]
+
+
 def test_a_named_value_is_found_however_its_name_is_written(tmp_path: Path) -> None:
     redactor = policed(tmp_path, '[fields]\n"attributes.a/b.c" = "redact"\n"attributes.é" = "redact"')
     for document in (

@@ -116,6 +116,10 @@ class Policy:
                 said = [act for act in map(self._of_all, columns) if act is not None]
                 if said:
                     paths[f"otel_audit.filters.{name}"] = max(said, key=_STRICTNESS.__getitem__)
+            if any(action != "keep" for action in self.of_paths("changes").values()):
+                # A change that is no two maps has no fields to tell apart, and stays an attribute.
+                for side in (Attr.CHANGE_BEFORE, Attr.CHANGE_AFTER):
+                    paths.setdefault(side, "redact")
         for source, names in _SOURCES.items() if column in ("attributes", "otel_resource") else ():
             action = self._of_all(source)
             if action is not None:
