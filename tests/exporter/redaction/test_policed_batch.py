@@ -183,6 +183,18 @@ def test_paths_choose_values_in_json_and_the_rest_is_redacted_as_ever(tmp_path: 
     }
 
 
+def test_fields_inside_a_changed_object_are_found_before_and_after(tmp_path: Path) -> None:
+    redactor = policed(
+        tmp_path, '[fields]\n"changes.address.street" = "redact"\n"changes.name.after" = "mask"'
+    )
+    change = {"address": {"before": {"street": "Elm", "zip": "1"}, "after": {"street": "Oak"}}}
+    change["name"] = {"before": {"x": "Ada"}, "after": {"x": "Bob"}}
+    stored = json.loads(one(redactor, changes=json.dumps(change))["changes"])
+    hidden = {"street": "[REDACTED:policy]"}
+    assert stored["address"] == {"before": hidden | {"zip": "1"}, "after": hidden}
+    assert stored["name"] == {"before": {"x": "Ada"}, "after": {"x": "B•••"}}
+
+
 def test_documents_without_the_named_paths_stay_as_they_were(tmp_path: Path) -> None:
     innocent = '{ "z": 1.10, "a": "é", "n": [null, 1e3] }'
     row = one(policed(tmp_path, '[fields]\n"attributes.b" = "redact"'), attributes=innocent)
@@ -250,14 +262,16 @@ def test_a_named_value_is_found_however_its_name_is_written(tmp_path: Path) -> N
         assert "Ada" not in one(redactor, attributes=document)["attributes"]
 
 
-def test_what_a_search_was_for_follows_the_column_it_quotes(tmp_path: Path) -> None:
+def test_what_a_search_or_hold_was_for_follows_the_column_it_quotes(tmp_path: Path) -> None:
     asked = {"otel_audit.filters": {"user": ["u-42"], "ip": ["192.0.2.9"], "category": ["security"]}}
     redactor = policed(tmp_path, '[fields]\nuser_id = "tokenise"\nclient_address = "mask"')
-    row = one(redactor, attributes=json.dumps(asked))
+    held = json.dumps({"filters": {"before": None, "after": {"user": ["u-42"], "action": ["read"]}}})
+    row = one(redactor, attributes=json.dumps(asked), changes=held)
     made = token("u-42", 1, Keyring(tmp_path).token_key("acme").key)
     assert json.loads(row["attributes"]) == {
         "otel_audit.filters": {"user": [made], "ip": ["192.0.2.0/24"], "category": ["security"]}
     }
+    assert json.loads(row["changes"])["filters"]["after"] == {"user": [made], "action": ["read"]}
 
 
 def test_an_unknown_users_name_is_hidden_before_the_policy_sees_it(tmp_path: Path) -> None:

@@ -66,11 +66,11 @@ class ActionWalk:
             places: dict[int, Places] = {}
             for number, (name, value) in enumerate(safe.items()):
                 inner = f"{path}.{name}" if path else name
-                if action is None and inner not in self.paths and inner not in self._parents:
+                if path and safe.keys() <= _CHANGE and not self._leads(inner):
+                    inner = path  # before and after of a change are the field itself
+                if action is None and not self._leads(inner):
                     rest[name] = value
                     continue
-                # Before and after of a change are the field itself.
-                inner = path if path and safe.keys() <= _CHANGE else inner
                 other = others[number] if number < len(others) else None
                 rest[name], places[number] = self._take(value, other, inner, action)
             return rest, places
@@ -86,6 +86,10 @@ class ActionWalk:
         if isinstance(safe, str) and HIDDEN.fullmatch(safe):
             return safe, None
         return None, _Taken(action, safe, safe != original)
+
+    def _leads(self, path: str) -> bool:
+        """Whether a path is named, or lies above one that is."""
+        return path in self.paths or path in self._parents
 
     def _is_whole(self, value: Any, path: str, action: Action | None) -> bool:
         """Whether a container goes as one: redacted, with nothing below it that a longer path names."""

@@ -56,6 +56,8 @@ _OWN_QUOTES: Final = {
     "ip": ("client_address",),
     "resource_id": ("resource_id",),
 }
+# Where the service's own events quote filters: of searches, and of legal holds.
+_QUOTED_IN: Final = {"attributes": "otel_audit.filters.", "changes": "filters."}
 # Attributes that fill a column, and stay attributes when they do not fit.
 _SOURCES: Final = {
     "user_id": (Attr.ACTOR_ID, Attr.USER_ID, Attr.ENDUSER_ID),
@@ -109,23 +111,25 @@ class Policy:
 
     def of_paths(self, column: str) -> dict[str, Action]:
         """Path below a JSON column → action, with what follows from the columns."""
-        prefix = f"{column}."
-        paths = {name.removeprefix(prefix): act for name, act in self.fields if name.startswith(prefix)}
-        if column == "attributes":
-            for name, columns in _OWN_QUOTES.items():
-                said = [act for act in map(self._of_all, columns) if act is not None]
-                if said:
-                    paths[f"otel_audit.filters.{name}"] = max(said, key=_STRICTNESS.__getitem__)
-            if any(action != "keep" for action in self.of_paths("changes").values()):
-                # A change that is no two maps has no fields to tell apart, and stays an attribute.
-                for side in (Attr.CHANGE_BEFORE, Attr.CHANGE_AFTER):
-                    paths.setdefault(side, "redact")
+        paths = self._named(column)
+        for name, columns in _OWN_QUOTES.items() if column in _QUOTED_IN else ():
+            said = [act for act in map(self._of_all, columns) if act is not None]
+            if said:
+                paths.setdefault(_QUOTED_IN[column] + name, max(said, key=_STRICTNESS.__getitem__))
+        if column == "attributes" and any(action != "keep" for action in self._named("changes").values()):
+            # A change that is no two maps has no fields to tell apart, and stays an attribute.
+            for side in (Attr.CHANGE_BEFORE, Attr.CHANGE_AFTER):
+                paths.setdefault(side, "redact")
         for source, names in _SOURCES.items() if column in ("attributes", "otel_resource") else ():
             action = self._of_all(source)
             if action is not None:
                 # The receiver keeps what does not fit into a column, or comes twice, under its own name.
                 paths = {each: action for name in names for each in (name, f"{name}.received")} | paths
         return paths
+
+    def _named(self, column: str) -> dict[str, Action]:
+        prefix = f"{column}."
+        return {name.removeprefix(prefix): act for name, act in self.fields if name.startswith(prefix)}
 
     def _of_all(self, column: str) -> Action | None:
         """What becomes of every value of a column, whatever the rules find in it."""
