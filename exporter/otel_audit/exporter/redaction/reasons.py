@@ -54,7 +54,7 @@ def reasons(
         for hit in _hits(redactor, text, personal=personal):
             if left[hit.rule, path] > 0:
                 left[hit.rule, path] -= 1
-                why, span = _of_hit(redactor, text, hit), (hit.start, hit.end)
+                why, span = _why(redactor, text, hit), (hit.start, hit.end)
                 found.append(Reason(hit.rule, hit.rule_class, path, span, hit.replacement, why, text))
     classes = _classes(redactor)
     for (rule, path), count in sorted(left.items()):
@@ -102,6 +102,13 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
             yield from _leaves(item, path, depth + 1)
     elif isinstance(value, str):
         yield path, value
+
+
+def _why(redactor: Redactor, text: str, hit: Hit) -> str:
+    try:
+        return _of_hit(redactor, text, hit)
+    except TooManyLooks:
+        return "under more escapes than are undone here"
 
 
 def _of_hit(redactor: Redactor, text: str, hit: Hit) -> str:
