@@ -56,8 +56,10 @@ class Names:
         """
         literals, ends, exact = [], [], []
         for rule in self._rules:
+            if rule.validator == "never":
+                continue
             for word in rule.words:
-                if " " in word:
+                if " " in word or rule.validator:
                     ends.append(_loose(word))
                 else:
                     literals.append(max(re.findall("[ -~]+", word), key=len))

@@ -167,6 +167,8 @@ def _narrowed(
         return None
     if end - start <= _PROSE_CHARS_MAX and _is_prose(rule, assigned or quoted, text[start:end]):
         return None
+    if not rule.covers(text[start:end]):
+        return None
     if rule.id == "password" and text.startswith("/", start) and text.endswith("PWD=", 0, start):
         return None
     return start, end
