@@ -1,4 +1,4 @@
-"""What commands say, and still do, on a disk that takes no write, and in folders that are no data directory."""
+"""What commands say, and still do, on a disk that takes no write and in a folder that is to stay as it is."""
 
 from __future__ import annotations
 

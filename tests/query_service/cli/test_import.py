@@ -171,9 +171,9 @@ def test_compressed_input_that_ends_too_early_fails_after_storing_what_came_befo
     done = run(data_dir, "import", "--tenant", "acme", "--json", str(path), other, check=False)
     assert done.returncode == 1
     error, hint = done.stderr.splitlines()
-    read = int(
-        re.fullmatch(r"error: .*cut\.gz: the compressed input is damaged after line ([0-9]+)", error)[1]
-    )  # type: ignore[index]
+    told = re.fullmatch(r"error: .*cut\.gz: the compressed input is damaged after line ([0-9]+)", error)
+    assert told is not None
+    read = int(told[1])
     assert hint.startswith("hint: ")
     assert json.loads(done.stdout)["new"] == read + 1
     assert len(events(data_dir, "--service", "tests")) == read + 1
