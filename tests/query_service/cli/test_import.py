@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import string
 import subprocess
@@ -166,9 +167,16 @@ def test_compressed_input_that_ends_too_early_fails_after_storing_what_came_befo
     path = tmp_path / "cut.gz"
     whole = gzip.compress("".join(line_of([record(n=n)]) + "\n" for n in range(3_000)).encode())
     path.write_bytes(whole[: len(whole) // 2])
-    done = run(data_dir, "import", "--tenant", "acme", str(path), check=False)
+    other = write(tmp_path / "other.json", line_of([record(n=3_000)]))
+    done = run(data_dir, "import", "--tenant", "acme", "--json", str(path), other, check=False)
     assert done.returncode == 1
-    assert "damaged after line" in done.stderr
+    error, hint = done.stderr.splitlines()
+    told = re.fullmatch(r"error: .*cut\.gz: the compressed input is damaged after line ([0-9]+)", error)
+    assert told is not None
+    read = int(told[1])
+    assert hint.startswith("hint: ")
+    assert json.loads(done.stdout)["new"] == read + 1
+    assert len(events(data_dir, "--service", "tests")) == read + 1
     (failed,) = events(data_dir, "--action", "task_failed")
     assert failed["outcome"] == "failure"
 

@@ -33,7 +33,7 @@ from .event_line import Facts
 from .evidence import Evidence
 from .kept_aside import KeptAside
 from .parsed import Parsed, parse_line
-from .source import Line
+from .source import Line, SourceDamaged
 
 log = logging.getLogger(__name__)
 
@@ -123,28 +123,35 @@ class Importer:
         """Import the lines of one file; what is good of them is durable on return.
 
         file: what to call it. Raises what the target raises, StoreUnavailable only after many tries; what
-        was handed over before stays, and the same import again stores the rest.
+        was handed over before stays, and the same import again stores the rest. SourceDamaged of `lines` is
+        raised again when all before it is durable.
         """
+        damaged: SourceDamaged | None = None
         # Numbered within the file, so that reading it again finds the same records.
         timeless: Counter[bytes] = Counter()
         group: list[_Line] = []
         records = size = 0
-        for line in lines:
-            self.counts.lines += 1
-            try:
-                parsed = self._parsed(line, timeless)
-            except BadLine as error:
-                self._reject(file, line, error.message)
-                continue
-            if not parsed.records:
-                continue
-            group.append(parsed)
-            records, size = records + parsed.records, size + line.size
-            if records >= _GROUP_RECORDS or size >= _GROUP_BYTES:
-                self._hand_over(file, group, timeless)
-                group, records, size = [], 0, 0
+        try:
+            for line in lines:
+                self.counts.lines += 1
+                try:
+                    parsed = self._parsed(line, timeless)
+                except BadLine as error:
+                    self._reject(file, line, error.message)
+                    continue
+                if not parsed.records:
+                    continue
+                group.append(parsed)
+                records, size = records + parsed.records, size + line.size
+                if records >= _GROUP_RECORDS or size >= _GROUP_BYTES:
+                    self._hand_over(file, group, timeless)
+                    group, records, size = [], 0, 0
+        except SourceDamaged as error:
+            damaged = error
         self._hand_over(file, group, timeless)
         self._settle()
+        if damaged is not None:
+            raise damaged
 
     def close(self) -> None:
         """Wait for what was handed over; its outcome no longer counts."""

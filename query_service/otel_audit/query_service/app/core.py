@@ -14,6 +14,7 @@ from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.files.blobs import make_folder
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.regions.stores import RegionKeys, RegionStores
+from otel_audit.exporter.store.regions.tenant_copy import refuse_handed_over
 from otel_audit.exporter.store.upkeep.retention import Expired
 from otel_audit.exporter.wal.files import OS, FileSystem
 
@@ -44,6 +45,8 @@ class Core:
         self.settings = settings
         self.root = RegionRoot(settings.data_dir)
         refuse_copies(self.root.path)
+        if not (self.root.path / FILE_NAME).exists():
+            refuse_handed_over(self.root.path)
         make_folder(self.root.path)
         self.db = ControlDatabase.open(self.root.path / FILE_NAME, operator_region=settings.default_region)
         roots = settings.region_roots

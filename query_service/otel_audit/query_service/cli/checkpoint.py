@@ -29,7 +29,7 @@ def checkpoint(cli: CliContext, tenant: str, output: Path | None) -> None:
     Kept where this machine cannot write, it lets `verify --checkpoint` find history that was rewritten and a
     disk that was put back to an earlier state. Rows still in the write-ahead log are not in it yet.
     """
-    with cli.control() as database:
+    with cli.control_to_read() as database:
         root = cli.region_root(Tenants(database).show(tenant).region)
     taken = take_checkpoint(root, tenant, datetime.now(UTC))
     if not taken.writers:

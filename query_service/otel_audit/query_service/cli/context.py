@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 import click
@@ -16,8 +18,9 @@ import click
 from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
 from otel_audit.exporter.store.regions.claim import check_region
+from otel_audit.exporter.store.regions.tenant_copy import refuse_handed_over
 
-from ..control.database import FILE_NAME, ControlDatabase
+from ..control.database import FILE_NAME, ControlDatabase, ControlUnavailable, disk_trouble
 from ..settings import ConfigError, Settings
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
@@ -66,14 +69,38 @@ class CliContext:
 
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:
-        """The control database, closed afterwards. Raises as ControlDatabase.open does, BackupError."""
+        """The control database, closed afterwards.
+
+        Raises as ControlDatabase.open does, BackupError, CopyRefused.
+        """
         refuse_copies(self.data_dir)  # even a reading is recorded, and would change a backup
+        if not (self.data_dir / FILE_NAME).exists():
+            refuse_handed_over(self.data_dir)
         region = self.settings().default_region if create else DEFAULT_REGION
         database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create, operator_region=region)
         try:
             yield database
         finally:
             database.close()
+
+    @contextmanager
+    def control_to_read(self) -> Iterator[ControlDatabase]:
+        """The control database for what records nothing; a copy when the disk takes no write, which reading
+        needs too. Raises as `control` does.
+        """
+        with ExitStack() as stack:
+            try:
+                database = stack.enter_context(self.control())
+            except ControlUnavailable:
+                if not disk_trouble(self.data_dir):
+                    raise
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-audit-")))
+                for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+                    if (self.data_dir / name).exists():
+                        shutil.copyfile(self.data_dir / name, folder / name)
+                database = ControlDatabase.open(folder / FILE_NAME, create=False)
+                stack.callback(database.close)
+            yield database
 
 
 pass_cli = click.make_pass_decorator(CliContext)

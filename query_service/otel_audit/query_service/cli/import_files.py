@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from otel_audit.exporter.importing.evidence import Evidence
 from otel_audit.exporter.importing.importer import Counts, Importer
 from otel_audit.exporter.importing.kept_aside import KeptAside
-from otel_audit.exporter.importing.source import Line, Source
+from otel_audit.exporter.importing.source import Line, Source, SourceDamaged
 from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.receiver.rows import RowMaker
 from otel_audit.exporter.redaction.engine import Redactor
@@ -58,7 +58,7 @@ def import_files(
     """Import OTLP JSON lines (the Collector's file exporter) or exported NDJSON; - is standard input.
 
     Files may be compressed with gzip or zstd. What is stored already is not stored twice, so an import that
-    was interrupted is simply run again. Exits 1 when a line or an event was refused.
+    was interrupted is simply run again. Exits 1 when a line or an event was refused, or a file is damaged.
     """
     if allow_expired and not historic:
         raise click.UsageError("--allow-expired goes with --historic", ctx)
@@ -67,7 +67,7 @@ def import_files(
         sources = [(str(path), stack.enter_context(_opened(path))) for path in files]
         database = stack.enter_context(cli.control())
         Tenants(database).show(tenant)
-        counts, aside = _run(cli, database, tenant, sources, historic, allow_expired)
+        counts, aside, damaged = _run(cli, database, tenant, sources, historic, allow_expired)
     if as_json:
         print_json({**dataclasses.asdict(counts), "kept_aside": str(aside) if aside else None})
     else:
@@ -77,6 +77,12 @@ def import_files(
         )
         if aside is not None:
             click.echo(f"rejected ones are listed, redacted, in {aside}", err=True)
+    for name, error in damaged:
+        # The summary says what was stored all the same, so the other errors are told before the last.
+        if (name, error) != damaged[-1]:
+            click.echo(visible(f"error: {name}: {error.message}"), err=True)
+        else:
+            raise SourceDamaged(f"{name}: {error.message}", hint=error.hint)
     ctx.exit(1 if counts.rejected else 0)
 
 
@@ -87,7 +93,7 @@ def _run(
     sources: list[tuple[str, io.BufferedReader]],
     historic: bool,
     allow_expired: bool,
-) -> tuple[Counts, Path | None]:
+) -> tuple[Counts, Path | None, list[tuple[str, SourceDamaged]]]:
     root = cli.region_root(Tenants(database).show(tenant).region)
     rules = load_rules()
     redactor = Redactor(rules, matcher="re2")
@@ -110,17 +116,21 @@ def _run(
             on_rejected=display.rejected,
         )
         completed, kept = False, None
+        damaged: list[tuple[str, SourceDamaged]] = []
         # Recorded while the store is open, so that without a server it takes the event in at its end.
         record.started()
         try:
             for name, raw in sources:
-                importer.load(name, display.followed(name, Source(raw)))
-            completed = True
+                try:
+                    importer.load(name, display.followed(name, Source(raw)))
+                except SourceDamaged as error:
+                    damaged.append((name, error))
+            completed = not damaged
         finally:
             importer.close()
             kept = aside.close()
             record.ended(dataclasses.asdict(importer.counts), completed=completed)
-        return importer.counts, kept
+        return importer.counts, kept, damaged
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ def _pins(cli: CliContext) -> dict[str, str]:
     """Organization → region; empty in a folder without a control database, such as an exported copy."""
     if not (cli.data_dir / FILE_NAME).exists():
         return {}
-    with cli.control() as database:
+    with cli.control_to_read() as database:
         return {tenant.id: tenant.region for tenant in Tenants(database).list()}
 
 

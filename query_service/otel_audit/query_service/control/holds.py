@@ -41,6 +41,8 @@ HOLDS_MAX: Final = 10_000
 class InvalidHold(AuditError):
     """A name or reason that cannot be used."""
 
+    exit_status = 2  # on the command line it is wrong use, not a failure
+
 
 class HoldExists(AuditError):
     """The name is taken, by a hold that may have been released."""

@@ -53,6 +53,15 @@ class Copied:
     heads: dict[str, str]
 
 
+def refuse_handed_over(folder: Path) -> None:
+    """Raise CopyRefused when `folder` is what `copy_tenant` made: rows added to it would belie its sums."""
+    if (folder / SUMS).exists() and (folder / README).exists():
+        raise CopyRefused(
+            f"{folder} is what 'otel-audit tenant export' made, to be read and checked only",
+            hint="check it with 'otel-audit verify'; to run a server choose another --data-dir",
+        )
+
+
 def copy_tenant(
     root: RegionRoot, tenant: str, target: Path, *, progress: Callable[[int], object] = lambda _: None
 ) -> Copied:
