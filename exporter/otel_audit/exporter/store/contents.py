@@ -71,6 +71,15 @@ class Contents:
         with self._lock:
             return sorted(self._tenants)
 
+    def with_entries(self) -> set[str]:
+        """Tenants whose ledger has an entry."""
+        with self._lock:
+            return {
+                name
+                for name, manifest in self._tenants.items()
+                if any(chain.number for chain in manifest.chains.values())
+            }
+
     def files(self, tenant: str) -> list[ManifestFile]:
         """The tenant's live files."""
         with self._lock:

@@ -72,6 +72,16 @@ class RegionRoot:
         return self.path / "region"
 
     @property
+    def writer_file(self) -> Path:
+        """Holds the id of the root's writer."""
+        return self.path / "writer-id"
+
+    @property
+    def known(self) -> Path:
+        """One empty file for each tenant that must have a ledger in `store`."""
+        return self.path / "known"
+
+    @property
     def reads(self) -> Path:
         """Events of commands that read here, until a server stores them."""
         return self.path / "reads"

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -31,6 +30,7 @@ from .intake.writer import StoreWriter
 from .ledger.manifest import Manifest
 from .lock import RootLock
 from .partition import RegionRoot, check_tenant
+from .regions.known import known_tenants, note_tenants
 from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
 from .upkeep.held import HeldOf
@@ -82,7 +82,7 @@ class Store:
             on_error.callback(self._lock_file.release)
             self.wal = Wal.open(root.wal, fs=fs, segment_bytes_max=wal_segment_bytes_max)
             on_error.callback(self.wal.close)
-            self.writer_id = _writer_id(root.path, fs)
+            self.writer_id = _writer_id(root, fs)
             self._recover(blobs or LocalBlobs(root.path, fs), verified or VerifiedFiles(), now)
             on_error.pop_all()
 
@@ -98,6 +98,8 @@ class Store:
         self._listeners: tuple[Listener, ...] = ()
         self._damages: list[str] = []
         self._segments = Segments(self.wal, self._contents)
+        self._known = set(known_tenants(root))
+        self._note_tenants()
         self._replay()
         self._maintainer = Maintainer(
             root, self._blobs, self._contents, self._segments, self._verified, now, self._accepts
@@ -162,7 +164,10 @@ class Store:
 
         tenant: only that one. due(rows, bytes, age_s): only those it chooses.
         """
-        return self._maintainer.seal(tenant, due)
+        try:
+            return self._maintainer.seal(tenant, due)
+        finally:
+            self._note_tenants()
 
     def compact(self, tenant: str | None = None, *, merges_max: int | None = None) -> int:
         """Merge files of closed days, and many small ones of open days; returns the merges made.
@@ -290,6 +295,12 @@ class Store:
 
     # Own affairs.
 
+    def _note_tenants(self) -> None:
+        new = self._contents.with_entries() - self._known
+        if new:
+            note_tenants(self.root, new, fs=self._fs)
+            self._known |= new
+
     def _refuse_leaving(self, tenant: str) -> None:
         if tenant in self._leaving:
             raise StoreUnavailable("the organization is being deleted", hint="stop its senders")
@@ -315,9 +326,9 @@ class Store:
             self._contents.hold(frame)
 
 
-def _writer_id(root: Path, fs: FileSystem) -> str:
+def _writer_id(root: RegionRoot, fs: FileSystem) -> str:
     """This root's stable writer id, made on first use."""
-    path = root / "writer-id"
+    path = root.writer_file
     if not path.exists():
         put_new(path, f"w{uuid.uuid4().hex[:12]}".encode(), fs=fs)
     return path.read_text().strip()

@@ -18,6 +18,7 @@ from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
 from otel_audit.exporter.store.regions.claim import check_region
 
 from ..control.database import FILE_NAME, ControlDatabase
+from ..control.region_claims import check_roots
 from ..settings import ConfigError, Settings
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
@@ -48,21 +49,29 @@ class CliContext:
         return Settings.load(self.data_dir, config=used, flags=flags)
 
     def region_roots(self) -> dict[str, RegionRoot]:
-        """Every region's root. Raises ConfigError, WrongRegion."""
-        roots = {region: RegionRoot(path) for region, path in self.settings().region_roots.items()}
-        for region, root in roots.items():
-            check_region(root, region)
-        return roots
+        """Every region's root, checked as check_roots does. Raises as it does."""
+        return self._roots(None)
 
     def region_root(self, region: str) -> RegionRoot:
-        """The root of a region. Raises ConfigError when it is not configured, WrongRegion."""
-        root = self.region_roots().get(region)
+        """The root of a region, as `region_roots`; another region's disk may be away meanwhile."""
+        root = self._roots(region).get(region)
         if root is None:
             raise ConfigError(
                 f"region {region} is not configured",
                 hint=f"name the server's configuration with --config or {CONFIG_ENVIRONMENT}",
             )
         return root
+
+    def _roots(self, only: str | None) -> dict[str, RegionRoot]:
+        settings = self.settings()
+        roots = {region: RegionRoot(path) for region, path in settings.region_roots.items()}
+        if (self.data_dir / FILE_NAME).exists():
+            with self.control() as database:
+                check_roots(database, settings, only=only)
+        else:
+            for region, root in roots.items():
+                check_region(root, region)
+        return roots
 
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:

@@ -76,7 +76,7 @@ def delete(cli: CliContext, id: str, confirmed: str | None, as_json: bool) -> No
     actor = os_actor().user_id
     done = ask_server(cli.data_dir, "tenant_delete", tenant=id, actor=actor)
     if done is None:
-        core = Core(cli.settings())
+        core = Core(cli.settings(), create=False, giving_up=id)
         try:
             done = core.delete_tenant(id, actor=actor)
         finally:

@@ -14,9 +14,10 @@ from otel_audit.exporter.store.errors import ManifestBroken
 from otel_audit.exporter.store.ledger.checkpoint import deviations, read_checkpoint
 from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import DEFAULT_REGION, check_tenant
+from otel_audit.exporter.store.regions.known import gone, known_tenants
 from otel_audit.exporter.store.regions.residency import Residence, survey
 
-from ..control.database import FILE_NAME
+from ..control.database import FILE_NAME, ControlMissing
 from ..control.tenants import NoSuchTenant, Tenants
 from .context import CliContext, json_option, pass_cli, print_json
 
@@ -46,7 +47,11 @@ def verify(
     if checkpoint is not None and checkpoint.tenant != (tenant := tenant or checkpoint.tenant):
         raise click.UsageError(f"{checkpoint_path} is a checkpoint of {checkpoint.tenant}, not of {tenant}")
     roots, pins = cli.region_roots(), _pins(cli)
-    held = {name: root for root in roots.values() for name in root.tenants()}
+    if not pins and not any(root.store.is_dir() for root in roots.values()):
+        raise ControlMissing(
+            f"there is nothing to verify in {cli.data_dir}", hint="check --data-dir and --config"
+        )
+    held = {name: root for root in roots.values() for name in (*root.tenants(), *known_tenants(root))}
     if tenant is not None and check_tenant(tenant) not in {*held, *pins}:
         # Nothing to check is no proof: a slip in a nightly job must not pass for one.
         raise NoSuchTenant(
@@ -56,6 +61,9 @@ def verify(
     tenants = [tenant] if tenant is not None else sorted({*held, *pins})
     homes = {name: roots.get(pins.get(name, ""), held.get(name, roots[DEFAULT_REGION])) for name in tenants}
     results = [verify_tenant(homes[name], name) for name in tenants]
+    lost = {name: gone(homes[name], name) for name in tenants}
+    for result in results:
+        result.problems += [f"{path} held rows and is gone" for path in lost[result.tenant]]
     mine = {name: region for name, region in pins.items() if name in tenants}
     residences = {found.tenant: found for found in survey(roots, mine, read_logs=True)}
     for result in results:
@@ -87,7 +95,9 @@ def verify(
             click.echo(f"error: {result.tenant}: {problem}", err=True)
     if any(result.problems for result in results):
         hint = "restore the named files from a backup; answers leave them out meanwhile"
-        if deviating:
+        if any(lost.values()):
+            hint = "is the disk mounted? if it is lost, restore the folder from a backup"
+        elif deviating:
             hint = "leave this disk as it is, and compare it with a backup from before the checkpoint"
         click.echo(f"hint: {hint}", err=True)
         ctx.exit(1)
