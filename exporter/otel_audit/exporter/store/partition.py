@@ -86,6 +86,12 @@ class RegionRoot:
         """Events of commands that read here, until a server stores them."""
         return self.path / "reads"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of the root's own; nothing else may put anything there."""
+        logs = (self.wal, self.store, self.reads)
+        return (*logs, self.keys, self.known, self.run, self.removed, self.arriving)
+
     def tenants(self) -> list[str]:
         """Ids of the tenants that have a folder, sorted."""
         if not self.store.is_dir():

@@ -11,7 +11,7 @@ import click
 
 from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.errors import ManifestBroken
-from otel_audit.exporter.store.ledger.checkpoint import deviations, read_checkpoint
+from otel_audit.exporter.store.ledger.checkpoint import deviations, read_checkpoint, uncovered
 from otel_audit.exporter.store.ledger.verify import verify_tenant
 from otel_audit.exporter.store.partition import DEFAULT_REGION, check_tenant
 from otel_audit.exporter.store.regions.known import gone, known_tenants
@@ -47,11 +47,11 @@ def verify(
     if checkpoint is not None and checkpoint.tenant != (tenant := tenant or checkpoint.tenant):
         raise click.UsageError(f"{checkpoint_path} is a checkpoint of {checkpoint.tenant}, not of {tenant}")
     roots, pins = cli.region_roots(), _pins(cli)
-    if not pins and not any(root.store.is_dir() for root in roots.values()):
+    held = {name: root for root in roots.values() for name in (*root.tenants(), *known_tenants(root))}
+    if not pins and not held:
         raise ControlMissing(
             f"there is nothing to verify in {cli.data_dir}", hint="check --data-dir and --config"
         )
-    held = {name: root for root in roots.values() for name in (*root.tenants(), *known_tenants(root))}
     if tenant is not None and check_tenant(tenant) not in {*held, *pins}:
         # Nothing to check is no proof: a slip in a nightly job must not pass for one.
         raise NoSuchTenant(
@@ -69,12 +69,15 @@ def verify(
     for result in results:
         result.problems += residences[result.tenant].problems if result.tenant in residences else ()
     deviating: list[str] = []
+    proof: dict[str, Any] = {}
     if checkpoint is not None:
         with contextlib.suppress(ManifestBroken):  # among the problems already
             deviating = deviations(homes[checkpoint.tenant], checkpoint)
             results[0].problems += deviating
+            proof = {"unproved_events": uncovered(homes[checkpoint.tenant], checkpoint)}
     if as_json:
-        print_json([dataclasses.asdict(result) | _residence(residences, result.tenant) for result in results])
+        found = [dataclasses.asdict(result) | _residence(residences, result.tenant) for result in results]
+        print_json([each | proof for each in found])
     else:
         for result in results:
             state = "ok" if not result.problems else f"{len(result.problems)} problems"
@@ -86,10 +89,8 @@ def verify(
                 click.echo(f"  head of {writer}: {head}")
             if result.tenant in residences:
                 click.echo(f"  {residences[result.tenant].text}")
-    if not results:
-        click.echo("nothing is stored yet")
     if checkpoint is not None and not results[0].problems and not as_json:
-        click.echo(f"  extends the checkpoint of {checkpoint.time}")
+        click.echo(f"  extends the checkpoint of {checkpoint.time}, {_unproved(proof['unproved_events'])}")
     for result in results:
         for problem in result.problems:
             click.echo(f"error: {result.tenant}: {problem}", err=True)
@@ -101,6 +102,12 @@ def verify(
             hint = "leave this disk as it is, and compare it with a backup from before the checkpoint"
         click.echo(f"hint: {hint}", err=True)
         ctx.exit(1)
+
+
+def _unproved(rows: int) -> str:
+    if not rows:
+        return "which covers every event in files"
+    return f"which proves nothing of up to {rows:,} events that came to files later: take a new one"
 
 
 def _pins(cli: CliContext) -> dict[str, str]:
