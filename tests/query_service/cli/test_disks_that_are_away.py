@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +12,8 @@ from otel_audit.query_service.app.core import Core
 from otel_audit.query_service.cli.main import run as run_here
 from otel_audit.query_service.control.outbox import Actor
 from otel_audit.query_service.settings import Settings
-from tests.support.process import Serve, run, wait_for
+from tests.support.otlp_client import post, record, request, send
+from tests.support.process import Serve, run, secret, wait_for
 from tests.support.rows import batch, row
 
 Capture = pytest.CaptureFixture[str]
@@ -64,8 +64,18 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def key_of(place: Place, tenant: str) -> str:
+    return secret(place.data, "key", "create", "--tenant", tenant)
+
+
+def degraded(server: Serve, about: str = "") -> str:
+    """What a probe is told, in one line."""
+    lines = httpx.get(server.url("/readyz")).json()["degraded"]
+    return "; ".join(line for line in lines if about in line)
 
 
 def unmount(folder: Path) -> None:
@@ -191,13 +201,48 @@ def test_an_organization_whose_folder_is_lost_for_good_can_be_deleted(place: Pla
     assert place.run("scrub") == 0
 
 
-def test_a_running_server_names_a_root_and_a_folder_that_went_away(place: Place) -> None:
+def test_a_running_server_names_a_folder_that_went_away(place: Place) -> None:
     with Serve(place.data, "--config", str(place.config)) as server:
+        http, key = server.addresses["otlp_http"], key_of(place, "acme")
+        send(http, key, [record()])
         assert httpx.get(server.url("/readyz")).json()["degraded"] == []
-        (place.eu / "region").rename(place.eu / "elsewhere")
-        found = wait_for(lambda: httpx.get(server.url("/readyz")).json()["degraded"])
-        assert found == ["1 findings about where organizations' data is; see 'otel-audit doctor'"]
-        (place.eu / "elsewhere").rename(place.eu / "region")
+        (place.data / "store" / "tenant=globex").rename(place.folder / "globex")
+        found = wait_for(lambda: degraded(server, "findings about where organizations' data is"))
+        assert "1 findings" in found
+        (place.folder / "globex").rename(place.data / "store" / "tenant=globex")
+        wait_for(lambda: not degraded(server))
+
+
+def test_nothing_is_written_where_the_disk_of_a_running_servers_region_was(place: Place) -> None:
+    with Serve(place.data, "--config", str(place.config)) as server:
+        http = server.addresses["otlp_http"]
+        acme, globex = key_of(place, "acme"), key_of(place, "globex")
+        send(http, acme, [record()])
+        unmount(place.eu)
+        assert degraded(server) == f"region eu: {place.eu}/writer-id is gone; is the disk mounted?"
+        assert httpx.get(server.url("/readyz")).status_code == 200
+        assert post(http, acme, request([record()]).SerializeToString())[0] == 503
+        send(http, globex, [record()])
+        for command in (["scrub"], ["retention", "run"]):
+            assert place.run(*command) == 1
+        wait_for(lambda: "sealing failed" in server.log.read_text())
+        assert list(place.eu.iterdir()) == []
+        mount(place.eu)
+        send(http, acme, [record()])
+        wait_for(lambda: not degraded(server))
+    assert place.run("verify") == 0
+
+
+def test_no_control_database_is_made_beside_a_root_that_another_one_knows(
+    place: Place, capsys: Capture
+) -> None:
+    unmount(place.data)
+    code, told = place.serve()
+    assert code == 1
+    assert f"{place.data} has no control database, and {place.eu} is already a region's root" in told
+    assert place.run("tenant", "add", "hooli") == 1
+    assert "is the disk of the data directory mounted?" in capsys.readouterr().err
+    assert list(place.data.iterdir()) == []
 
 
 def test_a_cut_off_deletion_is_in_the_first_answer_of_a_restarted_server(place: Place) -> None:
@@ -205,8 +250,8 @@ def test_a_cut_off_deletion_is_in_the_first_answer_of_a_restarted_server(place: 
     core.deletions.begin("acme", actor=Actor("os:ada"))
     core.close()
     with Serve(place.data, "--config", str(place.config)) as server:
-        degraded = httpx.get(server.url("/readyz")).json()["degraded"]
-    assert degraded == ["1 findings about where organizations' data is; see 'otel-audit doctor'"]
+        told = httpx.get(server.url("/readyz")).json()["degraded"]
+    assert told == ["1 findings about where organizations' data is; see 'otel-audit doctor'"]
 
 
 @pytest.mark.parametrize(

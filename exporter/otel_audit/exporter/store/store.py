@@ -164,6 +164,7 @@ class Store:
 
         tenant: only that one. due(rows, bytes, age_s): only those it chooses.
         """
+        self._refuse_away()
         try:
             return self._maintainer.seal(tenant, due)
         finally:
@@ -174,6 +175,7 @@ class Store:
 
         tenant: only that one. merges_max: stop after so many, all that is due when None.
         """
+        self._refuse_away()
         return self._maintainer.compact(tenant, merges_max=merges_max)
 
     def run_retention(
@@ -191,6 +193,7 @@ class Store:
         holds keep; a partition that is held in part is rewritten to its held rows. A partition that could not
         be deleted is logged and left for the next run.
         """
+        self._refuse_away()
         try:
             self.seal()
         except (OSError, AuditError):
@@ -200,10 +203,12 @@ class Store:
 
     def tidy(self) -> None:
         """Delete replaced files that nobody can be reading any more."""
+        self._refuse_away()
         self._maintainer.tidy()
 
     def scrub(self, *, files_max: int | None = None) -> Scrubbed:
         """Read files again, the next `files_max` in turn or all of them; damaged ones go to quarantine."""
+        self._refuse_away()
         with self._scrubbing:
             done = self._scrubber.whole_pass() if files_max is None else self._scrubber.turn(files_max)
         if done.damages:
@@ -212,6 +217,7 @@ class Store:
 
     def remove_tenant(self, tenant: str) -> Removed:
         """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
+        self._refuse_away()
         self._leaving.add(check_tenant(tenant))
         self._writer.flush()  # what was under way is hot or refused now
         return remove_tenant(
@@ -249,7 +255,7 @@ class Store:
     def failure(self) -> str | None:
         """Why nothing can be acknowledged now, None when it can."""
         failure = self.wal.failure
-        return failure.message if failure else self._manifest.failure
+        return self._away() or (failure.message if failure else self._manifest.failure)
 
     def close(self) -> None:
         """Finish queued requests and the step under way, then release the root; hot rows stay in the WAL."""
@@ -283,6 +289,7 @@ class Store:
                     log.exception("a live listener failed; storing goes on")
 
     def check_room(self) -> None:
+        self._refuse_away()
         if self._manifest.failure:
             hint = "it is tried again; restart the server if it lasts"
             raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
@@ -294,6 +301,15 @@ class Store:
             )
 
     # Own affairs.
+
+    def _away(self) -> str | None:
+        """Why nothing may be written to the root: it would lie under the disk's mount point."""
+        file = self.root.writer_file
+        return None if file.exists() else f"{file} is gone; is the disk mounted?"
+
+    def _refuse_away(self) -> None:
+        if away := self._away():
+            raise StoreUnavailable(away, hint="mount it, or stop the server and restore from a backup")
 
     def _note_tenants(self) -> None:
         new = self._contents.with_entries() - self._known

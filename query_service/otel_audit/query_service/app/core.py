@@ -25,7 +25,7 @@ from ..control.ingest_keys import IngestKeys
 from ..control.outbox import Actor
 from ..control.own_events import SEARCH_PURPOSE
 from ..control.reads import WaitingReads
-from ..control.region_claims import RegionClaims, check_roots
+from ..control.region_claims import RegionClaims, check_roots, refuse_orphans
 from ..control.tenants import Tenants
 from ..self_audit import SelfAudit
 from ..settings import Settings
@@ -57,6 +57,7 @@ class Core:
         self.root = RegionRoot(settings.data_dir)
         refuse_copies(self.root.path)
         if create:
+            refuse_orphans(settings)
             make_folder(self.root.path)
         self.db = ControlDatabase.open(
             self.root.path / FILE_NAME, create=create, operator_region=settings.default_region

@@ -22,12 +22,7 @@ class ResidenceWatch:
     def glance(self) -> None:
         """Bring `problems` up to date; lists folders and opens no file. Raises ControlUnavailable."""
         begun = [f"the deletion of {item.tenant} has not ended" for item in self._deletions.unfinished()]
-        # Its name first: it says that a whole disk is away, not one folder.
-        lost = [
-            f"{path} is gone"
-            for root in self._roots.values()
-            for path in (gone(root) if root.region_file.exists() else [root.region_file])
-        ]
+        lost = [f"{path} is gone" for root in self._roots.values() for path in gone(root)]
         found = strays(self._roots, self._pins())
         self.problems = (
             *begun,

@@ -18,7 +18,7 @@ from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
 from otel_audit.exporter.store.regions.claim import check_region
 
 from ..control.database import FILE_NAME, ControlDatabase
-from ..control.region_claims import check_roots
+from ..control.region_claims import check_roots, refuse_orphans
 from ..settings import ConfigError, Settings
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
@@ -75,9 +75,13 @@ class CliContext:
 
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:
-        """The control database, closed afterwards. Raises as ControlDatabase.open does, BackupError."""
+        """The control database, closed afterwards. Raises as ControlDatabase.open, BackupError, DataGone."""
         refuse_copies(self.data_dir)  # even a reading is recorded, and would change a backup
-        region = self.settings().default_region if create else DEFAULT_REGION
+        region = DEFAULT_REGION
+        if create:
+            settings = self.settings()
+            refuse_orphans(settings)
+            region = settings.default_region
         database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create, operator_region=region)
         try:
             yield database

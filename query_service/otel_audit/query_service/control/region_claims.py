@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from sqlalchemy import insert, select
 
+from otel_audit.exporter.store.errors import DataGone
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.regions.claim import check_region
 
 from ..settings import ConfigError, Settings
-from .database import ControlDatabase
+from .database import FILE_NAME, ControlDatabase
 from .tables import REGION_CLAIMS
 from .tenants import Tenants
 
@@ -34,6 +35,18 @@ class RegionClaims:
             known = set(connection.execute(select(REGION_CLAIMS.c.region)).scalars())
             for region in set(regions) - known:
                 connection.execute(insert(REGION_CLAIMS).values(region=region))
+
+
+def refuse_orphans(settings: Settings) -> None:
+    """Refuse to make a control database beside a root that some other one knows. Raises DataGone."""
+    if (settings.data_dir / FILE_NAME).exists():
+        return
+    for path in settings.region_roots.values():
+        if RegionRoot(path).region_file.exists():
+            raise DataGone(
+                f"{settings.data_dir} has no control database, and {path} is already a region's root",
+                hint="is the disk of the data directory mounted? if it is lost, restore a backup",
+            )
 
 
 def check_roots(database: ControlDatabase, settings: Settings, *, only: str | None = None) -> None:
