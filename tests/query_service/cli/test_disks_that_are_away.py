@@ -147,6 +147,10 @@ def test_a_folder_that_held_rows_and_is_away_is_refused(place: Place, capsys: Ca
     assert f"{folder} held rows and is gone" in capsys.readouterr().err
     assert place.backup() == 1
     refused(capsys, f"{folder} held rows")
+    lines = place.folder / "lines.json"
+    lines.write_text("{}")
+    assert place.run("import", "--tenant", "globex", str(lines)) == 1
+    refused(capsys, f"{folder} held rows")
     assert not folder.exists()
     folder.with_name(f"{folder.name}-disk").rename(folder)
     assert place.run("verify") == 0

@@ -312,7 +312,7 @@ class Store:
             raise StoreUnavailable(away, hint="mount it, or stop the server and restore from a backup")
 
     def _note_tenants(self) -> None:
-        new = self._contents.with_entries() - self._known
+        new = self._contents.with_entries(but=self._known)
         if new:
             note_tenants(self.root, new, fs=self._fs)
             self._known |= new

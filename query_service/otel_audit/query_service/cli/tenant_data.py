@@ -29,7 +29,7 @@ from .local_read import LocalRead
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="A new folder for the copy.",
+    help="A new folder for the copy, not one of the store's own.",
 )
 @json_option
 @pass_cli
