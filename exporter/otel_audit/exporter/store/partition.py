@@ -72,9 +72,25 @@ class RegionRoot:
         return self.path / "region"
 
     @property
+    def writer_file(self) -> Path:
+        """Holds the id of the root's writer."""
+        return self.path / "writer-id"
+
+    @property
+    def known(self) -> Path:
+        """One empty file for each tenant that must have a ledger in `store`."""
+        return self.path / "known"
+
+    @property
     def reads(self) -> Path:
         """Events of commands that read here, until a server stores them."""
         return self.path / "reads"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of the root's own; nothing else may put anything there."""
+        logs = (self.wal, self.store, self.reads)
+        return (*logs, self.keys, self.known, self.run, self.removed, self.arriving)
 
     def tenants(self) -> list[str]:
         """Ids of the tenants that have a folder, sorted."""

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -31,6 +30,7 @@ from .intake.writer import StoreWriter
 from .ledger.manifest import Manifest
 from .lock import RootLock
 from .partition import RegionRoot, check_tenant
+from .regions.known import known_tenants, note_tenants
 from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
 from .upkeep.held import HeldOf
@@ -82,7 +82,7 @@ class Store:
             on_error.callback(self._lock_file.release)
             self.wal = Wal.open(root.wal, fs=fs, segment_bytes_max=wal_segment_bytes_max)
             on_error.callback(self.wal.close)
-            self.writer_id = _writer_id(root.path, fs)
+            self.writer_id = _writer_id(root, fs)
             self._recover(blobs or LocalBlobs(root.path, fs), verified or VerifiedFiles(), now)
             on_error.pop_all()
 
@@ -98,6 +98,8 @@ class Store:
         self._listeners: tuple[Listener, ...] = ()
         self._damages: list[str] = []
         self._segments = Segments(self.wal, self._contents)
+        self._known = set(known_tenants(root))
+        self._note_tenants()
         self._replay()
         self._maintainer = Maintainer(
             root, self._blobs, self._contents, self._segments, self._verified, now, self._accepts
@@ -162,13 +164,18 @@ class Store:
 
         tenant: only that one. due(rows, bytes, age_s): only those it chooses.
         """
-        return self._maintainer.seal(tenant, due)
+        self._refuse_away()
+        try:
+            return self._maintainer.seal(tenant, due)
+        finally:
+            self._note_tenants()
 
     def compact(self, tenant: str | None = None, *, merges_max: int | None = None) -> int:
         """Merge files of closed days, and many small ones of open days; returns the merges made.
 
         tenant: only that one. merges_max: stop after so many, all that is due when None.
         """
+        self._refuse_away()
         return self._maintainer.compact(tenant, merges_max=merges_max)
 
     def run_retention(
@@ -186,6 +193,7 @@ class Store:
         holds keep; a partition that is held in part is rewritten to its held rows. A partition that could not
         be deleted is logged and left for the next run.
         """
+        self._refuse_away()
         try:
             self.seal()
         except (OSError, AuditError):
@@ -195,10 +203,12 @@ class Store:
 
     def tidy(self) -> None:
         """Delete replaced files that nobody can be reading any more."""
+        self._refuse_away()
         self._maintainer.tidy()
 
     def scrub(self, *, files_max: int | None = None) -> Scrubbed:
         """Read files again, the next `files_max` in turn or all of them; damaged ones go to quarantine."""
+        self._refuse_away()
         with self._scrubbing:
             done = self._scrubber.whole_pass() if files_max is None else self._scrubber.turn(files_max)
         if done.damages:
@@ -207,6 +217,7 @@ class Store:
 
     def remove_tenant(self, tenant: str) -> Removed:
         """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
+        self._refuse_away()
         self._leaving.add(check_tenant(tenant))
         self._writer.flush()  # what was under way is hot or refused now
         return remove_tenant(
@@ -244,7 +255,7 @@ class Store:
     def failure(self) -> str | None:
         """Why nothing can be acknowledged now, None when it can."""
         failure = self.wal.failure
-        return failure.message if failure else self._manifest.failure
+        return self._away() or (failure.message if failure else self._manifest.failure)
 
     def close(self) -> None:
         """Finish queued requests and the step under way, then release the root; hot rows stay in the WAL."""
@@ -278,6 +289,7 @@ class Store:
                     log.exception("a live listener failed; storing goes on")
 
     def check_room(self) -> None:
+        self._refuse_away()
         if self._manifest.failure:
             hint = "it is tried again; restart the server if it lasts"
             raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
@@ -289,6 +301,21 @@ class Store:
             )
 
     # Own affairs.
+
+    def _away(self) -> str | None:
+        """Why nothing may be written to the root: it would lie under the disk's mount point."""
+        file = self.root.writer_file
+        return None if file.exists() else f"{file} is gone; is the disk mounted?"
+
+    def _refuse_away(self) -> None:
+        if away := self._away():
+            raise StoreUnavailable(away, hint="mount it, or stop the server and restore from a backup")
+
+    def _note_tenants(self) -> None:
+        new = self._contents.with_entries(but=self._known)
+        if new:
+            note_tenants(self.root, new, fs=self._fs)
+            self._known |= new
 
     def _refuse_leaving(self, tenant: str) -> None:
         if tenant in self._leaving:
@@ -315,9 +342,9 @@ class Store:
             self._contents.hold(frame)
 
 
-def _writer_id(root: Path, fs: FileSystem) -> str:
+def _writer_id(root: RegionRoot, fs: FileSystem) -> str:
     """This root's stable writer id, made on first use."""
-    path = root / "writer-id"
+    path = root.writer_file
     if not path.exists():
         put_new(path, f"w{uuid.uuid4().hex[:12]}".encode(), fs=fs)
     return path.read_text().strip()

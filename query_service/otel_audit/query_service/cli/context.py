@@ -21,6 +21,7 @@ from otel_audit.exporter.store.regions.claim import check_region
 from otel_audit.exporter.store.regions.tenant_copy import refuse_handed_over
 
 from ..control.database import FILE_NAME, ControlDatabase, ControlUnavailable, disk_trouble
+from ..control.region_claims import check_roots, refuse_orphans
 from ..settings import ConfigError, Settings
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
@@ -51,15 +52,12 @@ class CliContext:
         return Settings.load(self.data_dir, config=used, flags=flags)
 
     def region_roots(self) -> dict[str, RegionRoot]:
-        """Every region's root. Raises ConfigError, WrongRegion."""
-        roots = {region: RegionRoot(path) for region, path in self.settings().region_roots.items()}
-        for region, root in roots.items():
-            check_region(root, region)
-        return roots
+        """Every region's root, checked as check_roots does. Raises as it does."""
+        return self._roots(None)
 
     def region_root(self, region: str) -> RegionRoot:
-        """The root of a region. Raises ConfigError when it is not configured, WrongRegion."""
-        root = self.region_roots().get(region)
+        """The root of a region, as `region_roots`; another region's disk may be away meanwhile."""
+        root = self._roots(region).get(region)
         if root is None:
             raise ConfigError(
                 f"region {region} is not configured",
@@ -67,16 +65,31 @@ class CliContext:
             )
         return root
 
+    def _roots(self, only: str | None) -> dict[str, RegionRoot]:
+        settings = self.settings()
+        roots = {region: RegionRoot(path) for region, path in settings.region_roots.items()}
+        if (self.data_dir / FILE_NAME).exists():
+            with self.control() as database:
+                check_roots(database, settings, only=only)
+        else:
+            for region, root in roots.items():
+                check_region(root, region)
+        return roots
+
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:
         """The control database, closed afterwards.
 
-        Raises as ControlDatabase.open does, BackupError, CopyRefused.
+        Raises as ControlDatabase.open does, BackupError, CopyRefused, DataGone.
         """
         refuse_copies(self.data_dir)  # even a reading is recorded, and would change a backup
         if not (self.data_dir / FILE_NAME).exists():
             refuse_handed_over(self.data_dir)
-        region = self.settings().default_region if create else DEFAULT_REGION
+        region = DEFAULT_REGION
+        if create:
+            settings = self.settings()
+            refuse_orphans(settings)
+            region = settings.default_region
         database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create, operator_region=region)
         try:
             yield database

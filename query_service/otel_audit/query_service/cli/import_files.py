@@ -24,6 +24,7 @@ from otel_audit.exporter.receiver.rows import RowMaker
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.known import refuse_gone
 
 from ..app.row_targets import row_target
 from ..control.database import ControlDatabase
@@ -95,6 +96,7 @@ def _run(
     allow_expired: bool,
 ) -> tuple[Counts, Path | None, list[tuple[str, SourceDamaged]]]:
     root = cli.region_root(Tenants(database).show(tenant).region)
+    refuse_gone(root, tenant)
     rules = load_rules()
     redactor = Redactor(rules, matcher="re2")
     keyring = Keyring(root.keys)

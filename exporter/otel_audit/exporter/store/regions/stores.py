@@ -20,6 +20,7 @@ from ..store import Listener, Store
 from ..upkeep.scrub import Scrubbed
 from .claim import claim_root
 from .keyring import Keyring
+from .known import refuse_gone
 from .tenant_removal import Removed, empty_log
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ class RegionStores:
         *,
         lock_timeout_s: float = 0.0,
         fs: FileSystem = OS,
+        giving_up: str | None = None,
     ) -> None:
-        """Open all roots. fs: the file system under them.
+        """Open all roots. fs: the file system under them. giving_up: a tenant whose folder may be gone.
 
-        Raises WrongRegion and what Store raises; then none stays open.
+        Raises WrongRegion, DataGone and what Store raises; then none stays open.
         """
         self.roots = dict(roots)
         self._region_of = region_of
@@ -55,6 +57,7 @@ class RegionStores:
         try:
             for region, root in self.roots.items():
                 claim_root(root, region)
+                refuse_gone(root, giving_up=giving_up)
                 self._stores[region] = Store(
                     root, lock_timeout_s=lock_timeout_s, accepts=partial(self._belongs, region), fs=fs
                 )
