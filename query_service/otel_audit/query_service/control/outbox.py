@@ -17,6 +17,7 @@ from otel_audit.instrumentation.ids import canonical_uuid, uuid7
 from otel_audit.instrumentation.vocabulary import default_severity
 
 from .database import OPERATOR, ControlDatabase, ControlUnavailable
+from .free_text import redacted
 from .tables import OUTBOX
 
 if TYPE_CHECKING:
@@ -109,14 +110,17 @@ def put_own_change(
 
 
 def put_event(connection: Connection, tenant: str, event: AuditEvent) -> None:
-    """Add one event to the transaction of `connection`. Raises ControlUnavailable when too many wait."""
+    """Add one event, redacted, to the transaction of `connection`.
+
+    Raises ControlUnavailable when too many wait.
+    """
     waiting = connection.execute(select(func.max(OUTBOX.c.seq) - func.min(OUTBOX.c.seq))).scalar()
     if waiting is not None and waiting >= WAITING_MAX:
         raise ControlUnavailable(
             f"{waiting} changes wait to be recorded", hint="run 'otel-audit serve' on this data directory"
         )
     connection.execute(
-        insert(OUTBOX).values(tenant=tenant, record_id=event.record_id, event=event_to_json(event))
+        insert(OUTBOX).values(tenant=tenant, record_id=event.record_id, event=event_to_json(redacted(event)))
     )
 
 

@@ -13,6 +13,7 @@ from otel_audit.exporter.store.files.blobs import put_new
 from otel_audit.instrumentation.event import AuditEvent
 
 from .database import ControlUnavailable
+from .free_text import redacted
 from .outbox import Waiting, event_from_json, event_to_json
 
 
@@ -23,9 +24,9 @@ class WaitingReads:
         self._folder = folder
 
     def put(self, tenant: str, event: AuditEvent) -> None:
-        """Keep one event durably until a server has stored it. Raises ControlUnavailable."""
+        """Keep one event, redacted, durably until a server has stored it. Raises ControlUnavailable."""
         try:
-            put_new(self._folder / _name(tenant, event), event_to_json(event).encode())
+            put_new(self._folder / _name(tenant, event), event_to_json(redacted(event)).encode())
         except OSError as error:
             raise ControlUnavailable(
                 f"the read cannot be recorded in {self._folder}: {error.strerror}",

@@ -15,6 +15,7 @@ from otel_audit.exporter.store.partition import DEFAULT_REGION
 from otel_audit.instrumentation.errors import AuditError
 
 from .database import OPERATOR, ControlDatabase
+from .free_text import has_secret, prose
 from .outbox import Actor, Change, os_actor, put_change, utc_text
 from .recent import Recent
 from .retention import DEFAULT, Pending, Retention, retention_from_json, retention_to_json
@@ -100,7 +101,7 @@ class Tenants:
 
     def ensure(self, tenant_id: str, *, actor: Actor) -> bool:
         """Add an organization with the defaults unless it exists; False when the id cannot be one."""
-        if not TENANT_ID.fullmatch(tenant_id) or tenant_id == OPERATOR:
+        if not TENANT_ID.fullmatch(tenant_id) or tenant_id == OPERATOR or has_secret(tenant_id):
             return False
         with self._database.write() as connection:
             if _find(connection, tenant_id) is None:
@@ -127,7 +128,7 @@ class Tenants:
 
         Raises NoSuchTenant, InvalidTenant, InvalidRetention, TenantExists, ControlUnavailable.
         """
-        now = self._now()
+        now, reason = self._now(), None if reason is None else prose(reason)
         with self._database.write() as connection:
             before = self._read(connection, tenant_id, now)
             asked = Retention(before.retention, before.retention_pending).changed(
@@ -342,6 +343,10 @@ def _check_new(connection: Connection, tenant_id: str) -> None:
             f"{tenant_id[:80]!r} cannot be an organization's id",
             hint="use a-z, 0-9, _ and -, a letter first, at most 63; other names go into --alias",
         )
+    if has_secret(tenant_id):
+        raise InvalidTenant(
+            "the organization's id looks like a secret", hint="choose an id that everybody may read"
+        )
     if _deletion(connection, tenant_id) is not None:
         raise TenantExists(
             f"there was an organization {tenant_id}, which was deleted; ids are never used twice",
@@ -366,6 +371,8 @@ def _add_aliases(connection: Connection, tenant_id: str, aliases: Iterable[str])
                 f"{alias[:80]!r} cannot be an alias",
                 hint=f"use 1 to {_ALIAS_LENGTH_MAX} printable characters",
             )
+        if has_secret(alias):
+            raise InvalidTenant("the alias looks like a secret", hint="use the name that apps send")
         if tenant_id == OPERATOR or alias == OPERATOR:
             raise InvalidTenant(
                 "the operator's own organization has no aliases", hint="nothing sends events to it by name"
