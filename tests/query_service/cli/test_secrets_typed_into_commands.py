@@ -1,4 +1,4 @@
-"""A secret that somebody pastes into a command reaches no disk: not the control database, not a waiting read."""
+"""A secret that somebody pastes into a command reaches no disk of ours."""
 
 from __future__ import annotations
 

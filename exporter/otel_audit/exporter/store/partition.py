@@ -101,6 +101,10 @@ class RegionRoot:
         """Folder key of the manifest's states."""
         return self.key(self.ledger(tenant) / "_state")
 
+    def untold_key(self, tenant: str) -> str:
+        """Folder key of notes of deletions that the trail may not tell of yet."""
+        return self.key(self.ledger(tenant) / "_untold")
+
     def retired(self, tenant: str) -> Path:
         """Where files go that newer ones replaced, until nobody reads them any more."""
         return self.tenant(tenant) / "_retired"

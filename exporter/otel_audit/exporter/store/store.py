@@ -33,6 +33,7 @@ from .lock import RootLock
 from .partition import RegionRoot, check_tenant
 from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
+from .upkeep.deletion_notes import Deletion
 from .upkeep.held import HeldOf
 from .upkeep.maintainer import Maintainer, Months
 from .upkeep.removal import quarantine_file
@@ -192,6 +193,17 @@ class Store:
             # Room may be just what is missing. Rows that are still hot go with a later run.
             log.exception("sealing failed before retention")
         return self._maintainer.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=held)
+
+    def untold_deletions(self) -> list[Deletion]:
+        """What retention has deleted since `told` was last called of it, also before a crash.
+
+        Raises ManifestBroken, StoreUnavailable, OSError.
+        """
+        return self._maintainer.untold_deletions()
+
+    def told(self, deletion: Deletion) -> None:
+        """Forget a deletion whose event is durable. Raises OSError."""
+        self._maintainer.told(deletion)
 
     def tidy(self) -> None:
         """Delete replaced files that nobody can be reading any more."""

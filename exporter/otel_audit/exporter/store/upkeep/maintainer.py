@@ -28,10 +28,11 @@ from ..ledger.state import STATE_EVERY_ENTRIES, write_state
 from ..partition import RegionRoot
 from ..snapshot import FileRef
 from .compaction import merged, plan
+from .deletion_notes import ASIDE_FACT, EVENT_FACT, Deletion, DeletionNotes
 from .held import Held, HeldOf
 from .pins import pinned
-from .removal import delete_files, delete_quarantined, delete_retired, retire_files, tidy_partitions
-from .retention import Expired, expired
+from .removal import asides, delete_files, delete_quarantined, delete_retired, retire_files, tidy_partitions
+from .retention import Expired, expired, expired_asides
 from .seal import write_frames
 from .segments import Segments
 
@@ -57,6 +58,7 @@ class Maintainer:
         self._root, self._blobs, self._contents = root, blobs, contents
         self._segments, self._verified, self._now = segments, verified, now
         self._accepts = accepts
+        self._notes = DeletionNotes(root, blobs, contents)
         self._step = threading.Lock()  # one seal, merge or removal at a time
         # tenant → entries of its chain when its state was last written.
         self._states: dict[str, int] = {}
@@ -206,6 +208,7 @@ class Maintainer:
             with self._step:
                 self._contents.settle()
                 due = expired(tenant, self._contents.files(tenant), policy, now)
+                due += expired_asides(tenant, asides(self._root, tenant), policy, now)
                 # All are judged before one goes: what cannot be judged keeps its neighbours too.
                 judged = [(each, _held(held, each, now)) for each in due]
                 if not any(kept.problem for _, kept in judged):
@@ -216,9 +219,18 @@ class Maintainer:
         self, tenant: str, judged: list[tuple[Expired, Held]], facts: Mapping[str, object], dry_run: bool
     ) -> list[Expired]:
         done: list[Expired] = []
+        if not dry_run and not all(kept.everything for _, kept in judged):
+            try:
+                event = self._notes.begin(tenant, str(facts["actor"]), int(self._now() * 1e6) * 1_000)
+            except OSError:
+                # What could not be told must not be done.
+                log.exception("nothing of %s was deleted; the next run tries again", tenant)
+                return done
+            facts = {**facts, EVENT_FACT: event}
         for due, kept in judged:
             try:
-                gone = self._expire(due, kept, facts, dry_run)
+                expire = self._expire_aside if due.aside else self._expire
+                gone = expire(due, kept, facts, dry_run)
             except (OSError, pa.ArrowException, StoreError):
                 # What is gone must be reported, and one partition's trouble is not its neighbours'.
                 self._untidy.add(tenant)
@@ -258,6 +270,30 @@ class Maintainer:
             log.exception("expired files of %s are still there; the next step deletes them", due.tenant)
         self._keep_state(due.tenant)
         return gone
+
+    def _expire_aside(
+        self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool
+    ) -> Expired | None:
+        """Delete a day's files of refused lines; None when they stay, as they do under any hold."""
+        if not kept.nothing or not kept.is_current():
+            return None
+        if not dry_run:
+            aside = {due.date: [path.name for path in due.aside]}
+            self._contents.enter(due.tenant, "retention", facts={**facts, "rows": 0, ASIDE_FACT: aside})
+            for path in due.aside:
+                self._blobs.delete(self._root.key(path))
+        return due
+
+    def untold_deletions(self) -> list[Deletion]:
+        """See Store.untold_deletions."""
+        with self._step:
+            self._prepare()
+            return [each for tenant in self._contents.tenants() for each in self._notes.untold(tenant)]
+
+    def told(self, deletion: Deletion) -> None:
+        """See Store.told."""
+        with self._step:
+            self._notes.drop(deletion)
 
     def _held_files(self, due: Expired, numbers: pa.Table) -> tuple[list[ManifestFile], list[ManifestFile]]:
         """Files that stay as they are, as all their rows are held; new ones of the others' held rows."""

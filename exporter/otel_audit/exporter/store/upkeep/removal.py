@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from ..contents import Contents
@@ -67,6 +68,15 @@ def delete_quarantined(root: RegionRoot, blobs: Blobs, contents: Contents, tenan
     for path in root.quarantine(tenant).glob("*.parquet"):
         if path.name not in live and _numbered(path.stem)[0] is not None:
             blobs.delete(root.key(path))
+
+
+def asides(root: RegionRoot, tenant: str) -> list[tuple[Path, float]]:
+    """Files of lines that imports refused, each with its mtime, seconds since 1970-01-01 UTC."""
+    found = []
+    for path in root.quarantine(tenant).glob("import-*.ndjson"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat().st_mtime))
+    return found
 
 
 def delete_retired(root: RegionRoot, blobs: Blobs, tenant: str, now: float) -> None:
