@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -135,10 +135,11 @@ class Outbox:
         with self._database.write() as connection:
             put_event(connection, tenant, event)
 
-    def waiting(self, rows_max: int) -> Sequence[Waiting]:
-        """The oldest events, at most `rows_max`. Raises ControlUnavailable."""
+    def waiting(self, rows_max: int, *, without: Collection[str] = ()) -> Sequence[Waiting]:
+        """The oldest events, at most `rows_max`, none of the tenants `without`. Raises ControlUnavailable."""
+        wanted = select(OUTBOX).where(OUTBOX.c.tenant.not_in(without)).order_by(OUTBOX.c.seq)
         with self._database.read() as connection:
-            rows = connection.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(rows_max)).all()
+            rows = connection.execute(wanted.limit(rows_max)).all()
         return [Waiting(row.seq, row.tenant, event_from_json(row.event)) for row in rows]
 
     def done(self, rows: Iterable[Waiting]) -> None:
