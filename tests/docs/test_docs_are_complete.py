@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from otel_audit.exporter.store.schema import COLUMNS
+from otel_audit.exporter.store.upkeep.headroom import HEADROOM_BYTES
+from otel_audit.exporter.wal.segment import FREE_BYTES_MIN, RESERVE_BYTES
 from otel_audit.query_service.cli.main import COMMANDS
 from otel_audit.query_service.filters import FILTERS
 from otel_audit.query_service.settings import SETTINGS
@@ -53,6 +55,17 @@ def test_every_test_that_the_page_on_faults_names_exists() -> None:
         named = re.findall(r"`(test_\w+)`", row)
         assert named, row
         assert set(named) <= defined, set(named) - defined
+
+
+def test_what_is_kept_free_of_a_disk_is_documented_with_its_size() -> None:
+    page = doc("operations.md")
+    for name, size in (
+        ("headroom", HEADROOM_BYTES),
+        ("log floor", FREE_BYTES_MIN),
+        ("log reserve", RESERVE_BYTES),
+    ):
+        [row] = re.findall(rf"^\| {name} \| ([^|]+) \|", page, re.MULTILINE)
+        assert f"{size >> 20} MiB" in row
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))

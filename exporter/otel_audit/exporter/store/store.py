@@ -34,10 +34,10 @@ from .partition import RegionRoot, check_tenant
 from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
 from .upkeep.deletion_notes import Deletion
+from .upkeep.headroom import check_headroom, shortage_of
 from .upkeep.held import HeldOf
 from .upkeep.maintainer import Maintainer, Months
 from .upkeep.removal import quarantine_file
-from .upkeep.reserve import check_reserve, shortage_of
 from .upkeep.retention import Expired
 from .upkeep.scrub import Scrubbed, Scrubber
 from .upkeep.segments import Segments
@@ -119,7 +119,7 @@ class Store:
                 raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
             self._refuse_leaving(tenant)
         if not own:
-            check_reserve(self._fs, self.root.path)
+            check_headroom(self._fs, self.root.path)
         self._writer.append(rows, own=own)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
