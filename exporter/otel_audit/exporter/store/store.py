@@ -65,15 +65,18 @@ class Store:
         blobs: Blobs | None = None,
         fs: FileSystem = OS,
         accepts: Callable[[str], bool] = lambda _: True,
+        hot_bytes_max: int = HOT_BYTES_MAX,
     ) -> None:
         """Recover what a crash left and take over the root.
 
+        hot_bytes_max: of rows that wait to be sealed; above it senders are refused.
         fs: the file system under log and files, so that tests can fail the N-th call.
         accepts: whether a tenant belongs to this root; no other is stored, sealed or merged here.
         Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own
         errors; then the root is free again.
         """
         self.root, self._fs = root, fs
+        self._hot_bytes_max = hot_bytes_max
         refuse_copies(root.path)
         self._accepts = accepts
         self._leaving: set[str] = set()  # tenants whose removal has begun
@@ -248,9 +251,9 @@ class Store:
 
     @property
     def damages(self) -> list[str]:
-        """What is wrong while all else works, one line each: damaged live files, a disk without room."""
-        shortage = shortage_of(self._fs, self.root.path)
-        return [shortage, *self._damages] if shortage else self._damages
+        """What is wrong while all else works, one line each: damaged files, no room on disk or in memory."""
+        full = (shortage_of(self._fs, self.root.path), self._backlog())
+        return [*filter(None, full), *self._damages]
 
     @property
     def failure(self) -> str | None:
@@ -293,14 +296,15 @@ class Store:
         if self._manifest.failure:
             hint = "it is tried again; restart the server if it lasts"
             raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
-        if self._contents.hot_bytes > HOT_BYTES_MAX:
-            raise StoreUnavailable(
-                "too many rows wait to be sealed",
-                hint="check disk space and the server's log",
-                retry_after_s=5,
-            )
+        backlog = self._backlog()
+        if backlog:
+            raise StoreUnavailable(backlog, hint="check disk space and the server's log", retry_after_s=5)
 
     # Own affairs.
+
+    def _backlog(self) -> str:
+        """What is wrong with the rows in memory, "" when more may come."""
+        return "too many rows wait to be sealed" if self._contents.hot_bytes > self._hot_bytes_max else ""
 
     def _refuse_leaving(self, tenant: str) -> None:
         if tenant in self._leaving:
