@@ -93,3 +93,8 @@ def test_dependencies_point_one_way(room: str) -> None:
         text = path.read_text()
         for other in ARROWS[room]:
             assert f"otel_audit.{other}" not in re.sub(r'""".*?"""', "", text, flags=re.DOTALL), path
+
+
+def test_the_files_of_the_store_know_nothing_of_their_upkeep() -> None:
+    for path in (ROOT / "exporter/otel_audit/exporter/store/files").glob("*.py"):
+        assert "upkeep" not in path.read_text(), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
 import threading
@@ -18,6 +19,7 @@ from otel_audit.instrumentation.errors import AuditError
 from ..contents import Contents
 from ..errors import StoreError, StoreUnavailable
 from ..files.blobs import Blobs
+from ..files.deletion import delete_files
 from ..files.parquet import write_file
 from ..files.verified import VerifiedFiles
 from ..intake.frame import Frame
@@ -31,7 +33,7 @@ from .compaction import merged, plan
 from .deletion_notes import ASIDE_FACT, EVENT_FACT, Deletion, DeletionNotes
 from .held import Held, HeldOf
 from .pins import pinned
-from .removal import asides, delete_files, delete_quarantined, delete_retired, retire_files, tidy_partitions
+from .removal import asides, delete_quarantined, delete_retired, retire_files, tidy_partitions
 from .retention import Expired, expired, expired_asides
 from .seal import write_frames
 from .segments import Segments
@@ -64,6 +66,8 @@ class Maintainer:
         self._states: dict[str, int] = {}
         # Tenants whose folders may hold files that no entry lists: a step of theirs was interrupted.
         self._untidy: set[str] = set()
+        # Whose files the last bounded round of merges looked at last.
+        self._merged_to = ""
         self._closed = False
 
     def close(self) -> None:
@@ -144,12 +148,13 @@ class Maintainer:
         with self._step:
             self._prepare()
         kept = pinned(self._root, now)
-        for name in [tenant] if tenant is not None else self._contents.tenants():
+        for name in [tenant] if tenant is not None else self._in_turn():
             if not self._accepts(name):
                 continue
             for group in plan(self._contents.files(name), utc(now).date()):
                 if merges_max is not None and done >= merges_max:
                     return done
+                self._merged_to = name
                 if any(file.ref.path in kept for file in group):
                     continue
                 try:
@@ -162,6 +167,12 @@ class Maintainer:
                     self._untidy.add(name)
                     log.exception("a partition of %s was not merged; the next round tries again", name)
         return done
+
+    def _in_turn(self) -> list[str]:
+        """All tenants, beginning with the one after the last whose files were merged: each has its turn."""
+        names = self._contents.tenants()
+        start = bisect.bisect_right(names, self._merged_to)
+        return names[start:] + names[:start]
 
     def _merge(self, tenant: str, group: Sequence[ManifestFile]) -> int:
         refs = [file.ref for file in group]
