@@ -17,6 +17,7 @@ from otel_audit.query_service.engine import Engine
 from otel_audit.query_service.filters import Filters
 from otel_audit.query_service.search import search
 from otel_audit.query_service.settings import Settings
+from tests.support.process import run
 from tests.support.retention_victim import POINTS
 from tests.support.rows import batch, row
 
@@ -76,6 +77,20 @@ def test_a_deletion_before_a_kill_is_told_although_nothing_more_is_due(tmp_path:
     try:
         assert told(core) == []
         assert core.run_retention(DAY, dry_run=False, actor="system:retention") == []
+        assert told(core) == [["standard/2026-03-01", "standard/2026-03-02"]]
+    finally:
+        core.close()
+
+
+def test_a_backup_of_what_a_kill_left_untold_tells_it_when_it_is_restored(tmp_path: Path) -> None:
+    data_dir, copy = tmp_path / "data", tmp_path / "copy"
+    fill(data_dir)
+    kill_at(data_dir, "before the event")
+    run(data_dir, "backup", "--to", str(tmp_path / "backup"))
+    run(copy, "restore", "--from", str(tmp_path / "backup"))
+    core = Core(Settings(data_dir=copy))
+    try:
+        core.run_retention(DAY, dry_run=False, actor="system:retention")
         assert told(core) == [["standard/2026-03-01", "standard/2026-03-02"]]
     finally:
         core.close()
