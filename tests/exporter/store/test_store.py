@@ -11,7 +11,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked
+from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked, StoreUnavailable
 from otel_audit.exporter.store.files.verified import VerifiedFiles
 from otel_audit.exporter.store.ledger.entry import encode_entry
 from otel_audit.exporter.store.ledger.verify import verify_tenant
@@ -369,4 +369,19 @@ def test_a_file_that_cannot_be_read_is_one_problem_of_verify_and_stops_no_start(
     store = Store(root)
     assert [line.partition(":")[0] for line in store.damages] == [first.name]
     assert [ref.path for ref in store.snapshot("acme").files] == [second]
+    store.close()
+
+
+def test_rows_in_memory_beyond_their_bound_refuse_senders_and_are_told_until_they_are_sealed(
+    root: RegionRoot,
+) -> None:
+    store = Store(root, hot_bytes_max=1_000)
+    store.append({"acme": batch(*(row() for _ in range(10)))})
+    assert store.damages == ["too many rows wait to be sealed"]
+    assert store.failure is None
+    with pytest.raises(StoreUnavailable, match="too many rows"):
+        store.append({"acme": batch(row())})
+    store.seal()
+    assert store.damages == []
+    store.append({"acme": batch(row())})
     store.close()

@@ -140,7 +140,7 @@ class Prefilter:
         )
 
     def matches(self, text: str) -> Sequence[int]:
-        """Ascending indexes of the parts. Raises TooManyLooks for a text with a piece of nearly everything."""
+        """Ascending indexes of the parts. Raises TooManyLooks for a text with a piece of everything."""
         if self._one_by_one is not None:
             return self._one_by_one(text)
         return self.matches_utf8(text.encode())

@@ -14,7 +14,8 @@ from typing import Final
 
 from .errors import InvalidTenant
 
-# Starts with a letter: engines read `tenant=001` as the number 1 and would mix it with `tenant=1`.
+# Match with fullmatch. Starts with a letter: engines read `tenant=001` as the number 1 and would mix it with
+# `tenant=1`.
 TENANT_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 REGION_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DEFAULT_REGION: Final = "default"
@@ -22,7 +23,7 @@ DEFAULT_REGION: Final = "default"
 RETENTION_CLASSES: Final = ("standard", "rag")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 OPERATOR: Final = "operator"
-"""The reserved tenant of what belongs to nobody else."""
+"""The reserved tenant of what belongs to nobody else; it always exists."""
 
 
 def check_tenant(tenant: str) -> str:
@@ -116,6 +117,10 @@ class RegionRoot:
     def state_key(self, tenant: str) -> str:
         """Folder key of the manifest's states."""
         return self.key(self.ledger(tenant) / "_state")
+
+    def untold_key(self, tenant: str) -> str:
+        """Folder key of notes of deletions that the trail may not tell of yet."""
+        return self.key(self.ledger(tenant) / "_untold")
 
     def retired(self, tenant: str) -> Path:
         """Where files go that newer ones replaced, until nobody reads them any more."""

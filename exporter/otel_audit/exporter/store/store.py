@@ -33,10 +33,11 @@ from .partition import RegionRoot, check_tenant
 from .regions.known import known_tenants, note_tenants
 from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
+from .upkeep.deletion_notes import Deletion
+from .upkeep.headroom import check_headroom, shortage_of
 from .upkeep.held import HeldOf
 from .upkeep.maintainer import Maintainer, Months
 from .upkeep.removal import quarantine_file
-from .upkeep.reserve import check_reserve, shortage_of
 from .upkeep.retention import Expired
 from .upkeep.scrub import Scrubbed, Scrubber
 from .upkeep.segments import Segments
@@ -64,15 +65,18 @@ class Store:
         blobs: Blobs | None = None,
         fs: FileSystem = OS,
         accepts: Callable[[str], bool] = lambda _: True,
+        hot_bytes_max: int = HOT_BYTES_MAX,
     ) -> None:
         """Recover what a crash left and take over the root.
 
+        hot_bytes_max: of rows that wait to be sealed; above it senders are refused.
         fs: the file system under log and files, so that tests can fail the N-th call.
         accepts: whether a tenant belongs to this root; no other is stored, sealed or merged here.
         Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own
         errors; then the root is free again.
         """
         self.root, self._fs = root, fs
+        self._hot_bytes_max = hot_bytes_max
         refuse_copies(root.path)
         self._accepts = accepts
         self._leaving: set[str] = set()  # tenants whose removal has begun
@@ -120,7 +124,7 @@ class Store:
                 raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
             self._refuse_leaving(tenant)
         if not own:
-            check_reserve(self._fs, self.root.path)
+            check_headroom(self._fs, self.root.path)
         self._writer.append(rows, own=own)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -201,6 +205,17 @@ class Store:
             log.exception("sealing failed before retention")
         return self._maintainer.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=held)
 
+    def untold_deletions(self) -> list[Deletion]:
+        """What retention has deleted since `told` was last called of it, also before a crash.
+
+        Raises ManifestBroken, StoreUnavailable, OSError.
+        """
+        return self._maintainer.untold_deletions()
+
+    def told(self, deletion: Deletion) -> None:
+        """Forget a deletion whose event is durable. Raises OSError."""
+        self._maintainer.told(deletion)
+
     def tidy(self) -> None:
         """Delete replaced files that nobody can be reading any more."""
         self._refuse_away()
@@ -247,9 +262,9 @@ class Store:
 
     @property
     def damages(self) -> list[str]:
-        """What is wrong while all else works, one line each: damaged live files, a disk without room."""
-        shortage = shortage_of(self._fs, self.root.path)
-        return [shortage, *self._damages] if shortage else self._damages
+        """What is wrong while all else works, one line each: damaged files, no room on disk or in memory."""
+        full = (shortage_of(self._fs, self.root.path), self._backlog())
+        return [*filter(None, full), *self._damages]
 
     @property
     def failure(self) -> str | None:
@@ -293,12 +308,9 @@ class Store:
         if self._manifest.failure:
             hint = "it is tried again; restart the server if it lasts"
             raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
-        if self._contents.hot_bytes > HOT_BYTES_MAX:
-            raise StoreUnavailable(
-                "too many rows wait to be sealed",
-                hint="check disk space and the server's log",
-                retry_after_s=5,
-            )
+        backlog = self._backlog()
+        if backlog:
+            raise StoreUnavailable(backlog, hint="check disk space and the server's log", retry_after_s=5)
 
     # Own affairs.
 
@@ -316,6 +328,10 @@ class Store:
         if new:
             note_tenants(self.root, new, fs=self._fs)
             self._known |= new
+
+    def _backlog(self) -> str:
+        """What is wrong with the rows in memory, "" when more may come."""
+        return "too many rows wait to be sealed" if self._contents.hot_bytes > self._hot_bytes_max else ""
 
     def _refuse_leaving(self, tenant: str) -> None:
         if tenant in self._leaving:

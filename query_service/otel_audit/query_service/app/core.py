@@ -125,6 +125,11 @@ class Core:
         """Delete what is expired and not held; see RetentionRuns.run."""
         return self._retention.run(now, dry_run=dry_run, actor=actor)
 
+    def record_waiting(self) -> None:
+        """Record what waits to be recorded: changes, reads and what retention deleted. Raises AuditError."""
+        self._retention.tell_deleted()
+        self.self_audit.drain_outbox()
+
     def close(self) -> None:
         """Record what waits to be recorded, then release the data directory."""
         self.self_audit.stop()

@@ -28,9 +28,11 @@ from otel_audit.exporter.store.regions.known import refuse_gone
 
 from ..app.row_targets import row_target
 from ..control.database import ControlDatabase
+from ..control.holds import Holds
 from ..control.import_events import ImportRecord
 from ..control.outbox import Outbox
 from ..control.tenants import Tenants
+from ..held_rows import HeldArrivals
 from .context import CliContext, json_option, pass_cli, print_json, visible
 
 # A file of another kind would fill the screen; all of them are in the file that is kept aside.
@@ -39,8 +41,12 @@ _SHOWN_MAX: Final = 50
 
 @click.command("import")
 @click.option("--tenant", required=True, metavar="ID", help="The organization the events are of.")
-@click.option("--historic", is_flag=True, help="File events under their own dates, however old.")
-@click.option("--allow-expired", is_flag=True, help="Also those whose retention is over already.")
+@click.option(
+    "--historic", is_flag=True, help="File events under their own dates; expired ones only when held."
+)
+@click.option(
+    "--allow-expired", is_flag=True, help="Also those whose retention is over: they go with its next run."
+)
 @json_option
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, dir_okay=False)
@@ -76,6 +82,12 @@ def import_files(
             f"{counts.lines:,} lines, {counts.events:,} events: {counts.new:,} new, "
             f"{counts.repeats:,} repeats, {counts.rejected:,} rejected"
         )
+        for count, why in (
+            (counts.held, "expired events are stored because a legal hold keeps them"),
+            (counts.expired, "events are expired and not held: the next retention run deletes them"),
+        ):
+            if count:
+                click.echo(f"{count:,} {why}", err=True)
         if aside is not None:
             click.echo(f"rejected ones are listed, redacted, in {aside}", err=True)
     for name, error in damaged:
@@ -105,8 +117,9 @@ def _run(
     options = {"historic": historic, "allow_expired": allow_expired}
     record = ImportRecord(Outbox(database), tenant, names, options)
     aside = KeptAside(root.quarantine(tenant), redactor)
-    months = None if allow_expired else Tenants(database).retention_of(tenant, datetime.now(UTC))
-    with row_target(cli.settings()) as target, _Display() as display:
+    months = Tenants(database).retention_of(tenant, datetime.now(UTC))
+    held = HeldArrivals(Holds(database), tenant)
+    with row_target(cli.settings()) as target, _Display() as display, contextlib.closing(held):
         importer = Importer(
             tenant,
             RowMaker(BatchRedactor(redactor, keyring), keyring),
@@ -115,6 +128,8 @@ def _run(
             aside,
             historic=historic,
             months=months,
+            allow_expired=allow_expired,
+            held=held,
             on_rejected=display.rejected,
         )
         completed, kept = False, None

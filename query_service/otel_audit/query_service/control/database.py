@@ -14,14 +14,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from otel_audit.exporter.store.partition import DEFAULT_REGION
+from otel_audit.exporter.store.partition import DEFAULT_REGION, OPERATOR
 from otel_audit.instrumentation.errors import AuditError
 
 from .tables import METADATA, SCHEMA, SCHEMA_VERSION, TENANTS
 
 FILE_NAME: Final = "control.sqlite"
-OPERATOR: Final = "operator"
-"""The reserved tenant of what belongs to nobody; it always exists."""
 
 # Longer than any transaction here lasts, shorter than a client waits for an answer.
 BUSY_TIMEOUT_MS: Final = 5_000

@@ -16,8 +16,8 @@ from ..ledger.entry import ManifestFile
 from ..partition import RegionRoot
 from ..schema import PARQUET
 from ..snapshot import FileRef
-from ..upkeep.removal import delete_files
 from .blobs import Blobs
+from .deletion import delete_files
 from .sidecar import SidecarBuilder
 
 # Few distinct values a file: a dictionary makes them a few bits a row. Where nearly every row has its own,

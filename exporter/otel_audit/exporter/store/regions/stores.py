@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -62,7 +63,8 @@ class RegionStores:
                     root, lock_timeout_s=lock_timeout_s, accepts=partial(self._belongs, region), fs=fs
                 )
         except BaseException:
-            self.close()
+            with contextlib.suppress(Exception):  # logged; why it did not open says more
+                self.close()
             raise
 
     def region(self, tenant: str) -> str:
@@ -185,9 +187,8 @@ class RegionStores:
         return None if None in failures else "; ".join(filter(None, failures))
 
     def close(self) -> None:
-        """See Store.close."""
-        for store in self._stores.values():
-            store.close()
+        """See Store.close. A region that fails does not keep the others from being closed."""
+        self._each(lambda store: store.close())
 
     def _look_up(self, tenant: str) -> str | None:
         try:

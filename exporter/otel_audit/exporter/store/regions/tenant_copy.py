@@ -124,8 +124,10 @@ def _describe(target: Path, found: Verification) -> None:
     )
     put_new(target / README, about.encode())
     paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(target).as_posix()}\n"
-        for path in paths
-    ]
+    lines = [f"{_sha256(path)}  {path.relative_to(target).as_posix()}\n" for path in paths]
     put_new(target / SUMS, "".join(lines).encode())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
 import threading
@@ -18,6 +19,7 @@ from otel_audit.instrumentation.errors import AuditError
 from ..contents import Contents
 from ..errors import StoreError, StoreUnavailable
 from ..files.blobs import Blobs
+from ..files.deletion import delete_files
 from ..files.parquet import write_file
 from ..files.verified import VerifiedFiles
 from ..intake.frame import Frame
@@ -28,10 +30,11 @@ from ..ledger.state import STATE_EVERY_ENTRIES, write_state
 from ..partition import RegionRoot
 from ..snapshot import FileRef
 from .compaction import merged, plan
+from .deletion_notes import ASIDE_FACT, EVENT_FACT, Deletion, DeletionNotes
 from .held import Held, HeldOf
 from .pins import pinned
-from .removal import delete_files, delete_quarantined, delete_retired, retire_files, tidy_partitions
-from .retention import Expired, expired
+from .removal import asides, delete_quarantined, delete_retired, retire_files, tidy_partitions
+from .retention import Expired, expired, expired_asides
 from .seal import write_frames
 from .segments import Segments
 
@@ -57,11 +60,14 @@ class Maintainer:
         self._root, self._blobs, self._contents = root, blobs, contents
         self._segments, self._verified, self._now = segments, verified, now
         self._accepts = accepts
+        self._notes = DeletionNotes(root, blobs, contents)
         self._step = threading.Lock()  # one seal, merge or removal at a time
         # tenant → entries of its chain when its state was last written.
         self._states: dict[str, int] = {}
         # Tenants whose folders may hold files that no entry lists: a step of theirs was interrupted.
         self._untidy: set[str] = set()
+        # Whose files the last bounded round of merges looked at last.
+        self._merged_to = ""
         self._closed = False
 
     def close(self) -> None:
@@ -142,12 +148,13 @@ class Maintainer:
         with self._step:
             self._prepare()
         kept = pinned(self._root, now)
-        for name in [tenant] if tenant is not None else self._contents.tenants():
+        for name in [tenant] if tenant is not None else self._in_turn():
             if not self._accepts(name):
                 continue
             for group in plan(self._contents.files(name), utc(now).date()):
                 if merges_max is not None and done >= merges_max:
                     return done
+                self._merged_to = name
                 if any(file.ref.path in kept for file in group):
                     continue
                 try:
@@ -160,6 +167,12 @@ class Maintainer:
                     self._untidy.add(name)
                     log.exception("a partition of %s was not merged; the next round tries again", name)
         return done
+
+    def _in_turn(self) -> list[str]:
+        """All tenants, beginning with the one after the last whose files were merged: each has its turn."""
+        names = self._contents.tenants()
+        start = bisect.bisect_right(names, self._merged_to)
+        return names[start:] + names[:start]
 
     def _merge(self, tenant: str, group: Sequence[ManifestFile]) -> int:
         refs = [file.ref for file in group]
@@ -206,6 +219,7 @@ class Maintainer:
             with self._step:
                 self._contents.settle()
                 due = expired(tenant, self._contents.files(tenant), policy, now)
+                due += expired_asides(tenant, asides(self._root, tenant), policy, now)
                 # All are judged before one goes: what cannot be judged keeps its neighbours too.
                 judged = [(each, _held(held, each, now)) for each in due]
                 if not any(kept.problem for _, kept in judged):
@@ -216,9 +230,18 @@ class Maintainer:
         self, tenant: str, judged: list[tuple[Expired, Held]], facts: Mapping[str, object], dry_run: bool
     ) -> list[Expired]:
         done: list[Expired] = []
+        if not dry_run and not all(kept.everything for _, kept in judged):
+            try:
+                event = self._notes.begin(tenant, str(facts["actor"]), int(self._now() * 1e6) * 1_000)
+            except OSError:
+                # What could not be told must not be done.
+                log.exception("nothing of %s was deleted; the next run tries again", tenant)
+                return done
+            facts = {**facts, EVENT_FACT: event}
         for due, kept in judged:
             try:
-                gone = self._expire(due, kept, facts, dry_run)
+                expire = self._expire_aside if due.aside else self._expire
+                gone = expire(due, kept, facts, dry_run)
             except (OSError, pa.ArrowException, StoreError):
                 # What is gone must be reported, and one partition's trouble is not its neighbours'.
                 self._untidy.add(tenant)
@@ -258,6 +281,30 @@ class Maintainer:
             log.exception("expired files of %s are still there; the next step deletes them", due.tenant)
         self._keep_state(due.tenant)
         return gone
+
+    def _expire_aside(
+        self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool
+    ) -> Expired | None:
+        """Delete a day's files of refused lines; None when they stay, as they do under any hold."""
+        if not kept.nothing or not kept.is_current():
+            return None
+        if not dry_run:
+            aside = {due.date: [path.name for path in due.aside]}
+            self._contents.enter(due.tenant, "retention", facts={**facts, "rows": 0, ASIDE_FACT: aside})
+            for path in due.aside:
+                self._blobs.delete(self._root.key(path))
+        return due
+
+    def untold_deletions(self) -> list[Deletion]:
+        """See Store.untold_deletions."""
+        with self._step:
+            self._prepare()
+            return [each for tenant in self._contents.tenants() for each in self._notes.untold(tenant)]
+
+    def told(self, deletion: Deletion) -> None:
+        """See Store.told."""
+        with self._step:
+            self._notes.drop(deletion)
 
     def _held_files(self, due: Expired, numbers: pa.Table) -> tuple[list[ManifestFile], list[ManifestFile]]:
         """Files that stay as they are, as all their rows are held; new ones of the others' held rows."""
