@@ -25,7 +25,7 @@ class Blobs(Protocol):
     def put_new(self, key: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a blob whole or not at all; durable on return. FileExistsError when the key is taken.
 
-        durable: False for what is derived and carries its own checksum: a loss of power may take or tear it.
+        durable: False for what is derived and carries its own checksum: a crash may take or tear it.
         """
 
     def get(self, key: str) -> bytes:
@@ -120,20 +120,35 @@ def put_new(path: Path, data: bytes | memoryview, *, fs: FileSystem = OS, durabl
 
     Raises FileExistsError when the name is taken, OSError as the file system does.
     """
-    make_folder(path.parent, fs=fs)
+    if not durable:
+        _write_new(path, data, fs)
+        return
     temporary = path.parent / f"_{uuid.uuid4().hex}.tmp"
     try:
-        descriptor = fs.open(temporary, _CREATE_NEW)
-        try:
-            write_all(fs, descriptor, data, 0)
-            if durable:
-                fs.sync(descriptor)
-        finally:
-            fs.close(descriptor)
+        _write_new(temporary, data, fs, sync=True)
         # link, not rename: it refuses to replace what is already there.
         fs.link(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             fs.unlink(temporary)
-    if durable:
-        sync_folder(path.parent, fs=fs)
+    sync_folder(path.parent, fs=fs)
+
+
+def _write_new(path: Path, data: bytes | memoryview, fs: FileSystem, *, sync: bool = False) -> None:
+    """Write a new file, in a folder that is made when it is missing; a failure leaves none behind."""
+    try:
+        descriptor = fs.open(path, _CREATE_NEW)
+    except FileNotFoundError:
+        make_folder(path.parent, fs=fs)
+        descriptor = fs.open(path, _CREATE_NEW)
+    try:
+        try:
+            write_all(fs, descriptor, data, 0)
+            if sync:
+                fs.sync(descriptor)
+        finally:
+            fs.close(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fs.unlink(path)
+        raise
