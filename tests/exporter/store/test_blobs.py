@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from otel_audit.exporter.store.files.blobs import Blobs, LocalBlobs
-from tests.support.wal_files import FastFiles, FaultyFiles
+from tests.support.counted_files import CountedFiles
+from tests.support.wal_files import FaultyFiles
 
 
 @pytest.fixture(params=["local"])
@@ -89,6 +89,24 @@ def test_deleting_can_be_repeated_and_what_is_gone_is_not_found(blobs: Blobs) ->
         blobs.get_range("a", 0, 1)
 
 
+def test_many_blobs_are_deleted_with_one_sync_a_folder(tmp_path: Path) -> None:
+    fs = CountedFiles()
+    blobs = LocalBlobs(tmp_path, fs)
+    for key in ("a/1/x", "a/2/x", "a/2/stays", "b/x", "b/stays"):
+        blobs.put_new(key, b"1")
+    fs.calls.clear()
+    blobs.delete("a/1/x", "a/2/x", "b/x", "c/never")
+    # a/1, a/2 and b; c does not exist.
+    assert (fs.calls["sync_folder"], list(blobs.list(""))) == (3, ["a/2/stays", "b/stays"])
+    assert (tmp_path / "a/1").is_dir()
+    for _ in range(2):
+        fs.calls.clear()
+        blobs.delete("a/1/x", "a/2/stays", emptied=True)
+        # The name that went is that of a folder: it is durable when the one it was in is.
+        assert (fs.calls["sync_folder"], list(blobs.list(""))) == (1, ["b/stays"])
+        assert list((tmp_path / "a").iterdir()) == []
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EMFILE])
 @pytest.mark.parametrize("for_ever", [False, True])
 @pytest.mark.parametrize("short", [False, True])
@@ -116,31 +134,6 @@ def test_a_put_that_fails_anywhere_leaves_nothing_or_the_whole_blob(
         if not fs.fired:
             return
     raise AssertionError("faults never stopped firing")
-
-
-class CountedFiles(FastFiles):
-    """Remembers the calls that change the disk or wait for it."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-
-    def make_folder(self, path: Path) -> None:
-        self.calls["make_folder"] += 1
-        super().make_folder(path)
-
-    def sync(self, descriptor: int) -> None:
-        self.calls["sync"] += 1
-
-    def sync_folder(self, descriptor: int) -> None:
-        self.calls["sync_folder"] += 1
-
-    def link(self, source: Path, target: Path) -> None:
-        self.calls["link"] += 1
-        super().link(source, target)
-
-    def unlink(self, path: Path) -> None:
-        self.calls["unlink"] += 1
-        super().unlink(path)
 
 
 def test_what_is_derived_costs_one_name_and_no_sync(tmp_path: Path) -> None:

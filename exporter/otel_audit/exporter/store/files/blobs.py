@@ -40,8 +40,11 @@ class Blobs(Protocol):
     def move_new(self, key: str, target: str) -> None:
         """Give a blob another key, durable on return; FileExistsError when that one is taken."""
 
-    def delete(self, key: str) -> None:
-        """Remove a blob, durable on return; one that is gone already is fine."""
+    def delete(self, *keys: str, emptied: bool = False) -> None:
+        """Remove blobs, all durable on return; one that is gone already is fine.
+
+        emptied: the folders that become empty by it go too, where the medium has folders.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,27 @@ class LocalBlobs:
         self.fs.unlink(source)
         sync_folder(source.parent, fs=self.fs)
 
-    def delete(self, key: str) -> None:
-        path = self.root / key
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.unlink(path)
-        # Even when it is gone already: an earlier try may have ended between the two steps.
-        with contextlib.suppress(FileNotFoundError):
-            sync_folder(path.parent, fs=self.fs)
+    def delete(self, *keys: str, emptied: bool = False) -> None:
+        paths = [self.root / key for key in keys]
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.unlink(path)
+        # Each folder once, and even when all was gone already: an earlier try may have ended before this.
+        folders = {path.parent for path in paths}
+        for folder in {_without_empty(folder) for folder in folders} if emptied else folders:
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(folder, fs=self.fs)
+
+
+def _without_empty(folder: Path) -> Path:
+    """The folder itself, or the one it was in when it was empty or is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return folder.parent
+    except OSError:
+        return folder
+    return folder.parent
 
 
 def is_temporary(name: str) -> bool:

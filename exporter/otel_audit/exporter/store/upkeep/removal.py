@@ -25,29 +25,17 @@ RETIRED_S: Final = 3_600.0
 
 def delete_files(root: RegionRoot, blobs: Blobs, refs: Iterable[FileRef]) -> None:
     """Delete files, their sidecars and emptied partition folders. Safe to repeat."""
-    refs = list(refs)
-    for ref in refs:
-        blobs.delete(root.key(ref.path))
-        blobs.delete(root.key(ref.index))
-    _remove_empty_folders(refs)
+    blobs.delete(*(root.key(path) for ref in refs for path in (ref.path, ref.index)), emptied=True)
 
 
 def retire_files(root: RegionRoot, blobs: Blobs, tenant: str, refs: Iterable[FileRef]) -> None:
     """Move replaced files to `_retired/`; their sidecars go at once. Safe to repeat."""
     refs = list(refs)
     for ref in refs:
-        try:
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             blobs.move_new(root.key(ref.path), root.key(root.retired(tenant) / ref.path.name))
-        except (FileNotFoundError, FileExistsError):
-            blobs.delete(root.key(ref.path))
-        blobs.delete(root.key(ref.index))
-    _remove_empty_folders(refs)
-
-
-def _remove_empty_folders(refs: list[FileRef]) -> None:
-    for folder in {ref.path.parent for ref in refs}:
-        with contextlib.suppress(OSError):  # not empty, or gone already
-            folder.rmdir()
+    # What an earlier try left, the sidecars, and folders that are empty now.
+    delete_files(root, blobs, refs)
 
 
 def quarantine_file(root: RegionRoot, blobs: Blobs, tenant: str, ref: FileRef) -> None:
