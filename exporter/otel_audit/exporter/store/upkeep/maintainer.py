@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,6 +42,17 @@ log = logging.getLogger(__name__)
 
 Months = Callable[[str, datetime], Mapping[str, int]]
 _BY_ITSELF: Final = "system:store"
+# Deleted by one entry: a run after a quarter of a year is one, and an entry's size stays bounded.
+_PARTITIONS_AN_ENTRY: Final = 100
+
+
+class _Leaving(NamedTuple):
+    """What of a partition goes: `gone` tells it, `remove` are its files, `made` those of its held rows."""
+
+    gone: Expired
+    kept: Held
+    remove: list[ManifestFile]
+    made: list[ManifestFile]
 
 
 class Maintainer:
@@ -238,62 +249,89 @@ class Maintainer:
                 log.exception("nothing of %s was deleted; the next run tries again", tenant)
                 return done
             facts = {**facts, EVENT_FACT: event}
-        for due, kept in judged:
+        done += self._expire_asides([pair for pair in judged if pair[0].aside], facts, dry_run)
+        judged = [pair for pair in judged if not pair[0].aside]
+        for first in range(0, len(judged), _PARTITIONS_AN_ENTRY):
+            leaving: list[_Leaving] = []
+            for due, kept in judged[first : first + _PARTITIONS_AN_ENTRY]:
+                try:
+                    leaving += self._leaving(due, kept, dry_run)
+                except (OSError, pa.ArrowException, StoreError):
+                    # One partition's trouble is not its neighbours'.
+                    self._untidy.add(tenant)
+                    name = f"{due.retention}/{due.date} of {tenant}"
+                    log.exception("%s was not deleted; the next run tries again", name)
             try:
-                expire = self._expire_aside if due.aside else self._expire
-                gone = expire(due, kept, facts, dry_run)
-            except (OSError, pa.ArrowException, StoreError):
-                # What is gone must be reported, and one partition's trouble is not its neighbours'.
+                done += [each.gone for each in leaving] if dry_run else self._delete(tenant, leaving, facts)
+            except (OSError, StoreError):
+                # What is gone already must be reported.
                 self._untidy.add(tenant)
-                name = f"{due.retention}/{due.date} of {tenant}"
-                log.exception("%s was not deleted; the next run tries again", name)
-            else:
-                done += [gone] if gone is not None else []
+                log.exception("partitions of %s were not deleted; the next run tries again", tenant)
         return done
 
-    def _expire(self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool) -> Expired | None:
-        """Delete a partition but for its held rows; None when all of it stays."""
+    def _leaving(self, due: Expired, kept: Held, dry_run: bool) -> list[_Leaving]:
+        """What of a partition goes, none when all of it stays; held rows are in files of their own then."""
         held = kept.rows.num_rows if kept.rows is not None else 0
         if kept.everything or held >= due.rows or not kept.is_current():
-            return None
-        gone = due.without(held)
-        if dry_run:
-            return gone
-        staying, made = self._held_files(due, kept.rows) if kept.rows is not None else ([], [])
-        if not kept.is_current():
-            self._discard(made)
-            return None
-        leaving = [file for file in due.files if file not in staying]
+            return []
+        staying, made = list[ManifestFile](), list[ManifestFile]()
+        if kept.rows is not None and not dry_run:
+            staying, made = self._held_files(due, kept.rows)
+        remove = [file for file in due.files if file not in staying]
+        return [_Leaving(due.without(held), kept, remove, made)]
+
+    def _delete(self, tenant: str, leaving: Sequence[_Leaving], facts: Mapping[str, object]) -> list[Expired]:
+        """Delete partitions but for their held rows, all by one entry; what a new hold keeps stays."""
+        going: list[_Leaving] = []
+        for each in leaving:
+            if each.kept.is_current():
+                going.append(each)
+            else:
+                self._discard(each.made)
+        if not going:
+            return []
+        made = [file for each in going for file in each.made]
+        remove = [file for each in going for file in each.remove]
+        holds = {name for each in going for name in each.kept.names}
         try:
             self._contents.enter(
-                due.tenant, "retention", add=made, remove=leaving,
-                facts={**facts, "rows": gone.rows, "holds": list(kept.names)},
+                tenant, "retention", add=made, remove=remove,
+                facts={**facts, "rows": sum(each.gone.rows for each in going), "holds": sorted(holds)},
             )  # fmt: skip
         except OSError:
             self._discard(made)
             raise
         try:
-            delete_files(self._root, self._blobs, [file.ref for file in leaving])
-            delete_quarantined(self._root, self._blobs, self._contents, due.tenant)
+            delete_files(self._root, self._blobs, [file.ref for file in remove])
+            delete_quarantined(self._root, self._blobs, self._contents, tenant)
         except OSError:
             # The entry is what deletes: the rows are gone, and that must be told.
-            self._untidy.add(due.tenant)
-            log.exception("expired files of %s are still there; the next step deletes them", due.tenant)
-        self._keep_state(due.tenant)
-        return gone
+            self._untidy.add(tenant)
+            log.exception("expired files of %s are still there; the next step deletes them", tenant)
+        self._keep_state(tenant)
+        return [each.gone for each in going]
 
-    def _expire_aside(
-        self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool
-    ) -> Expired | None:
-        """Delete a day's files of refused lines; None when they stay, as they do under any hold."""
-        if not kept.nothing or not kept.is_current():
-            return None
-        if not dry_run:
-            aside = {due.date: [path.name for path in due.aside]}
-            self._contents.enter(due.tenant, "retention", facts={**facts, "rows": 0, ASIDE_FACT: aside})
-            for path in due.aside:
-                self._blobs.delete(self._root.key(path))
-        return due
+    def _expire_asides(
+        self, judged: list[tuple[Expired, Held]], facts: Mapping[str, object], dry_run: bool
+    ) -> list[Expired]:
+        """Delete days' files of refused lines; under any hold they stay."""
+        done: list[Expired] = []
+        for due, kept in judged:
+            if not kept.nothing or not kept.is_current():
+                continue
+            try:
+                if not dry_run:
+                    aside = {due.date: [path.name for path in due.aside]}
+                    entry = {**facts, "rows": 0, ASIDE_FACT: aside}
+                    self._contents.enter(due.tenant, "retention", facts=entry)
+                    self._blobs.delete(*(self._root.key(path) for path in due.aside))
+            except (OSError, StoreError):
+                # What is gone already must be reported.
+                self._untidy.add(due.tenant)
+                log.exception("refused lines of %s were not deleted; the next run tries again", due.tenant)
+            else:
+                done.append(due)
+        return done
 
     def untold_deletions(self) -> list[Deletion]:
         """See Store.untold_deletions."""

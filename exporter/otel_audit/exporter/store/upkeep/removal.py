@@ -15,7 +15,7 @@ from typing import Final
 from ..contents import Contents
 from ..errors import ManifestBroken
 from ..files.blobs import Blobs, is_temporary
-from ..files.deletion import remove_empty_folders
+from ..files.deletion import delete_files
 from ..partition import RegionRoot
 from ..snapshot import FileRef
 
@@ -29,12 +29,10 @@ def retire_files(root: RegionRoot, blobs: Blobs, tenant: str, refs: Iterable[Fil
     """Move replaced files to `_retired/`; their sidecars go at once. Safe to repeat."""
     refs = list(refs)
     for ref in refs:
-        try:
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             blobs.move_new(root.key(ref.path), root.key(root.retired(tenant) / ref.path.name))
-        except (FileNotFoundError, FileExistsError):
-            blobs.delete(root.key(ref.path))
-        blobs.delete(root.key(ref.index))
-    remove_empty_folders(refs)
+    # What an earlier try left, the sidecars, and folders that are empty now.
+    delete_files(root, blobs, refs)
 
 
 def quarantine_file(root: RegionRoot, blobs: Blobs, tenant: str, ref: FileRef) -> None:
