@@ -19,6 +19,7 @@ from tests.bench.history import million_entries
 from tests.bench.latency import record_to_stream
 from tests.bench.queries import filter_queries
 from tests.bench.redaction import worst_values
+from tests.bench.redaction_speed import throughput
 from tests.bench.tenants import small_tenants
 from tests.bench.volume import ten_million
 from tests.bench.wal import append_to_durable
@@ -31,6 +32,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dedupe": ids_of_a_week,
     "volume": ten_million,
     "redaction": worst_values,
+    "redaction_speed": throughput,
     "wal": append_to_durable,
 }
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from otel_audit.exporter.redaction import Redactor, load_rules
 
 VALUE_CHARS: Final = 1_000_000
-# An event of 16 MB, the largest there is, then takes eight seconds at the very worst.
-MS_MAX: Final = 500.0
-CHARACTER_MS_MAX: Final = 100.0
+# An event of 16 MB, the largest there is, then takes less than a second at the very worst.
+MS_MAX: Final = 50.0
 _CHARACTERS: Final = (
     "a", "1", "4", "-", "_", " ", ".", "@", "%", "\\", '"', "'", "{", "[", "=", ":", "é", "\u200b",
 )  # fmt: skip
@@ -20,6 +19,8 @@ _NEAR_MISSES: Final = (
     "authorization: bearer ", 'authorization=\\\\"bearer x ', "token=x ", "--token ", "pw>", "<pw>x</pw>",
     "a@", "a@b.", "a@b.co ", "://a:", "://a:b@", "4111 1111 1111 1112 ", "de12", "DE89 3704 ", "+1 2 ",
     "sk-a", "AKIA", "-----BEGIN PRIVATE KEY-----", "%41", "%25", "\\u0041", "\\/", "[REDACTED:jwt]", "é=",
+    "a\u200b", "p\x00", "\uff41", "%41a", "\\u0041a", "&amp;", "QUFBQUFB", "cGFzc3dvcmQ", "(a) values (",
+    "--a ", "INSERT INTO t (password) VALUES ('", "password is a",
 )  # fmt: skip
 
 
@@ -33,9 +34,8 @@ def worst_values(folder: Path) -> dict[str, Any]:
     }
     return {
         **{kind: {"ms": round(ms, 1), "piece": piece} for kind, (ms, piece) in slowest.items()},
-        "character_ms_max": CHARACTER_MS_MAX,
         "ms_max": MS_MAX,
-        "ok": slowest["character"][0] < CHARACTER_MS_MAX and slowest["near_miss"][0] < MS_MAX,
+        "ok": slowest["character"][0] < MS_MAX and slowest["near_miss"][0] < MS_MAX,
     }
 
 

@@ -53,8 +53,8 @@ def test_a_text_of_more_candidates_than_anyone_writes_is_hidden_whole(engine: Re
 
 @pytest.mark.parametrize("engine", [RE, RE2], ids=["re", "re2"])
 def test_a_long_list_of_addresses_is_masked_one_by_one(engine: Redactor) -> None:
-    text, counts = engine.text("bob@example.com, " * 5_000, personal=True, field="m")
-    assert (text, counts["email"]) == ("b•••@example.com, " * 5_000, 5_000)
+    text, counts = engine.text("bob@example.com, " * 2_900, personal=True, field="m")
+    assert (text, counts["email"]) == ("b•••@example.com, " * 2_900, 2_900)
 
 
 @pytest.mark.parametrize("engine", [RE, RE2], ids=["re", "re2"])

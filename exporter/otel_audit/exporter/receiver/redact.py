@@ -74,20 +74,14 @@ class BatchRedactor:
         return pa.RecordBatch.from_arrays([columns[field.name] for field in REDACTED], schema=REDACTED)
 
     def _text(self, name: str, columns: dict[str, pa.Array], evidence: Evidence) -> None:
-        if columns[name].null_count == len(columns[name]):
-            return
-        values = columns[name].to_pylist()
-        rows = self._suspects.rows(values, personal=policy.is_personal(name))
+        rows = self._suspects.rows(columns[name], personal=policy.is_personal(name))
         if rows:
-            columns[name] = self._changed(name, columns[name], rows, values, evidence)
+            columns[name] = self._changed(name, columns[name], rows, evidence)
 
-    def _changed(
-        self, name: str, array: pa.Array, rows: list[int], values: list[str], evidence: Evidence
-    ) -> pa.Array:
+    def _changed(self, name: str, array: pa.Array, rows: list[int], evidence: Evidence) -> pa.Array:
         memo: dict[str, Redacted] = {}
         changed: dict[int, str] = {}
-        for row in rows:
-            value = values[row]
+        for row, value in zip(rows, array.take(pa.array(rows)).to_pylist(), strict=True):
             if value not in memo:
                 memo[value] = self._value(name, value)
             redacted, hits = memo[value]

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from otel_audit.exporter.redaction.encoded import ENCODED_TRIGGER, decoded
 from otel_audit.exporter.redaction.hits import Hit, Looks, TooManyLooks, replaced, without_overlaps
-from otel_audit.exporter.redaction.matching import Find, Matcher, finder, tester
+from otel_audit.exporter.redaction.inserts import INSERT_TRIGGER, inserted
+from otel_audit.exporter.redaction.matching import Find, Matcher, Part, Prefilter, Prepared, finder
 from otel_audit.exporter.redaction.names import Names
 from otel_audit.exporter.redaction.pairs import FILLER, Pairs
 from otel_audit.exporter.redaction.replacement import REPLACEMENTS, Replacement, marker, settled_pattern
-from otel_audit.exporter.redaction.rules import ENGINE_ERROR, NameRule, Rule, RuleSet
+from otel_audit.exporter.redaction.rules import CLASSES, ENGINE_ERROR, NameRule, Rule, RuleClass, RuleSet
 from otel_audit.exporter.redaction.tree import TreeWalk
 from otel_audit.exporter.redaction.validators import VALIDATORS, Validator
-from otel_audit.exporter.redaction.views import DISGUISE_TRIGGERS, View, disguise_class, fold, views, writable
+from otel_audit.exporter.redaction.views import DISGUISE_TRIGGERS, disguise_class, fold, views, writable
 
 ENGINE_ERROR_MARKER: Final = marker(ENGINE_ERROR)
 # One round hides everything, a second confirms it; more means that rules feed each other.
@@ -26,6 +29,14 @@ _ROUNDS_MAX: Final = 6
 # A refused candidate is looked into again this often per text: enough for real text, linear for crafted text.
 _RESCANS_MAX: Final = 64
 _EXTEND_MAX: Final = 64
+# Base64 of base64 is met, deeper nesting is not.
+_ENCODED_DEPTH_MAX: Final = 2
+_RANK_ENCODED: Final = -1
+# Enough for every name an organization's code base has; longer names are data.
+_CACHE_NAMES: Final = 8192
+_NAME_CHARS_MAX: Final = 128
+# Parts of the prefilter behind those of the rules.
+_NAMES, _INSERTS, _ENCODED, _DISGUISED = range(4)
 # A card number has at least 14 digits; shorter numbers need no look.
 _NUMBER_DIGITS_MIN: Final = 14
 
@@ -51,31 +62,43 @@ class Redactor:
     def __init__(self, rules: RuleSet, *, matcher: Matcher = "re") -> None:
         self.rules = rules
         self.names = Names(rules.names)
+        self._matcher: Matcher = matcher
         self._pairs = Pairs(rules.names, self.names, matcher)
         self._ready = tuple(_ready(rank, rule, matcher) for rank, rule in enumerate(rules.rules))
         self._ranks = {
             n.id: i - len(rules.names) if n.rule_class == "secret" else i + len(rules.rules)
             for i, n in enumerate(rules.names)
         }
+        self._classes: dict[str, RuleClass] = {rule.id: rule.rule_class for rule in rules.rules}
+        self._classes |= {name.id: name.rule_class for name in rules.names}
         self._settled = settled_pattern(rules.ids, (p for r in rules.rules for p in r.prefixes))
-        self._suspects = {
-            personal: tester(*self.prefilter(personal=personal), matcher) for personal in (False, True)
-        }
+        self._personal = frozenset(i for i, r in enumerate(rules.rules) if r.rule_class == "personal")
+        self._candidates = Prefilter(self._parts(), matcher).matches
+        self._known_name = lru_cache(maxsize=_CACHE_NAMES)(self._name)
 
-    def prefilter(self, *, personal: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """(literals, patterns): a text with none of them comes back unchanged from `text`.
+    def _parts(self) -> list[Part]:
+        rules = [Part(rule.anchors, (rule.trigger,) if rule.trigger else ()) for rule in self.rules.rules]
+        return [
+            *rules,
+            Part(patterns=self.names.prefilter()),
+            Part(patterns=(INSERT_TRIGGER,)),
+            Part(patterns=(ENCODED_TRIGGER,), exact=True),
+            # Exact: whatever its case, the Kelvin sign would be any k.
+            Part(patterns=(*DISGUISE_TRIGGERS, f"[{disguise_class()}]"), exact=True),
+        ]
 
-        Lower case in ASCII is enough, and the text of a JSON document tells of its tree as well.
+    def prefilter(self, *, personal: bool) -> str:
+        """An RE2 pattern: a text that it does not match comes back unchanged from `text`.
+
+        The text of a JSON document tells of its tree as well.
         """
-        rules = [r for r in self.rules.rules if personal or r.rule_class != "personal"]
-        names = self.names.prefilter()
-        literals = [a for r in rules for a in r.anchors]
-        patterns = [r.trigger for r in rules if r.trigger]
-        return (*literals, *names[0]), (*patterns, *names[1], *DISGUISE_TRIGGERS, f"[{disguise_class()}]")
+        parts = self._parts()
+        return "|".join(p.pattern() for i, p in enumerate(parts) if personal or i not in self._personal)
 
     def suspect(self, value: str, *, personal: bool) -> bool:
         """Whether value may hold something to hide; False is certain."""
-        return self._suspects[personal](value.lower())
+        found = self._candidates(value)
+        return bool(found) and (personal or not self._personal.issuperset(found))
 
     def text(self, value: str, *, personal: bool, field: str) -> tuple[str, Counter[str]]:
         """The text without its secrets, and how often each rule hit.
@@ -106,59 +129,102 @@ class Redactor:
         except Exception:  # noqa: BLE001 - whatever failed, the value must not pass
             return ENGINE_ERROR_MARKER, Counter({(ENGINE_ERROR, field): 1})
 
-    def flat(self, value: str, *, personal: bool) -> tuple[str, Counter[str]]:
+    def flat(self, value: str, *, personal: bool, depth: int = 0) -> tuple[str, Counter[str]]:
         """As `text` for a text that is no JSON document; may raise."""
         counts: Counter[str] = Counter()
         for _ in range(_ROUNDS_MAX):
-            if not self.suspect(value, personal=personal):
-                return value, counts
             try:
-                hits = self.hits(value, personal=personal)
+                hits = self.hits(value, personal=personal, depth=depth)
             except TooManyLooks:
                 return ENGINE_ERROR_MARKER, Counter({ENGINE_ERROR: 1})
             if not hits:
                 return value, counts
             value = replaced(value, hits)
-            counts.update(hit.rule for hit in hits)
+            counts.update([hit.rule for hit in hits])
         return ENGINE_ERROR_MARKER, counts + Counter({ENGINE_ERROR: 1})
 
-    def hits(self, value: str, *, personal: bool) -> list[Hit]:
-        """What one round hides, ascending and without overlaps. Raises TooManyLooks."""
+    def hits(self, value: str, *, personal: bool, depth: int = 0) -> list[Hit]:
+        """What one round hides, ascending and without overlaps. Raises TooManyLooks.
+
+        depth: how many layers of base64 value was found in.
+        """
         found: list[Hit] = []
         looks = Looks()
-        for view in views(value):
-            folded = fold(view.text)
-            if "[" in folded or "…" in folded:
-                folded = self._blanked(view.text, folded)
-            for hit in self._in_view(view, folded, personal, looks):
-                start, end = view.span(hit.start, hit.end)
-                found.append(hit if view.origin is None else hit._replace(start=start, end=end))
-        return without_overlaps(found)
+        if len(self._ready) + _DISGUISED not in self._candidates(value):
+            found.extend(self._in_view(value, personal, looks, depth))
+        else:
+            for view in views(value):
+                for hit in self._in_view(view.text, personal, looks, depth):
+                    start, end = view.span(hit.start, hit.end)
+                    found.append(hit._replace(start=start, end=end))
+        return without_overlaps(found) if len(found) > 1 else found
 
-    def _blanked(self, text: str, folded: str) -> str:
+    def _in_view(self, text: str, personal: bool, looks: Looks, depth: int) -> Iterator[Hit]:
+        blanked = self._blanked(text)
+        candidates = self._candidates(blanked)
+        if not candidates:
+            return
+        folded = Prepared(fold(blanked), self._matcher)
+        rules = len(self._ready)
+        for index in candidates:
+            if index < rules:
+                if personal or index not in self._personal:
+                    yield from self._of_rule(self._ready[index], text, folded, looks)
+            elif index == rules + _NAMES:
+                for start, end, name in self._pairs.find(text, folded, looks):
+                    yield self._under(start, end, name)
+            elif index == rules + _INSERTS:
+                for start, end, name in inserted(text, self.names, looks):
+                    if blanked[start:end].strip(FILLER):
+                        yield self._under(start, end, name)
+            elif index == rules + _ENCODED and depth < _ENCODED_DEPTH_MAX:
+                yield from self._encoded(blanked, personal, looks, depth)
+
+    def _of_rule(self, ready: _Ready, text: str, folded: Prepared, looks: Looks) -> Iterator[Hit]:
+        rule = ready.rule
+        for start, end in _spans(ready, text, folded, looks):
+            instead = ready.replace(text[start:end], rule.id, rule.prefixes)
+            yield Hit(start, end, rule.id, rule.rule_class, ready.rank, instead)
+
+    def _under(self, start: int, end: int, name: NameRule) -> Hit:
+        return Hit(start, end, name.id, name.rule_class, self._ranks[name.id], marker(name.id))
+
+    def _encoded(self, text: str, personal: bool, looks: Looks, depth: int) -> Iterator[Hit]:
+        """Runs of base64 that say a secret, hidden whole under its rule."""
+        for start, end, said in decoded(text):
+            looks.take()
+            if self.suspect(said, personal=personal):
+                walk = TreeWalk(self, personal=personal, depth=depth + 1)
+                hidden = sorted(
+                    {(self._class(rule), rule) for rule, _ in walk.string(said, "")[1]}, key=_worst
+                )
+                if hidden:
+                    rule_class, rule = hidden[0]
+                    yield Hit(start, end, rule, rule_class, _RANK_ENCODED, marker(rule))
+
+    def _class(self, rule_id: str) -> RuleClass:
+        return self._classes.get(rule_id, "secret")
+
+    def _blanked(self, text: str) -> str:
+        """text with FILLER for each character that earlier redaction left."""
+        if "[" not in text and "…" not in text:
+            return text
         pieces: list[str] = []
         last = 0
         for match in self._settled.finditer(text):
             start, end = match.span()
-            pieces += (folded[last:start], FILLER * (end - start))
+            pieces += (text[last:start], FILLER * (end - start))
             last = end
-        pieces.append(folded[last:])
+        pieces.append(text[last:])
         return "".join(pieces)
 
-    def _in_view(self, view: View, folded: str, personal: bool, looks: Looks) -> Iterator[Hit]:
-        text = view.text
-        for ready in self._ready:
-            rule = ready.rule
-            if rule.rule_class == "personal" and not personal:
-                continue
-            if rule.anchors and not any(anchor in folded for anchor in rule.anchors):
-                continue
-            for start, end in _spans(ready, text, folded, looks):
-                secret = text[start:end]
-                instead = ready.replace(secret, rule.id, rule.prefixes)
-                yield Hit(start, end, rule.id, rule.rule_class, ready.rank, instead)
-        for start, end, name in self._pairs.find(text, folded, looks):
-            yield Hit(start, end, name.id, name.rule_class, self._ranks[name.id], marker(name.id))
+    def name(self, name: str, *, personal: bool) -> tuple[str, Mapping[str, int], NameRule | None]:
+        """A name of a tree as it may be shown, what was hidden in it, and the rule that drops its value."""
+        return (self._known_name if len(name) <= _NAME_CHARS_MAX else self._name)(name, personal)
+
+    def _name(self, name: str, personal: bool) -> tuple[str, Mapping[str, int], NameRule | None]:
+        shown, counts = self.text(name, personal=personal, field="")
+        return shown, counts, self.names.rule(shown)
 
     def number(self, digits: str, field: str, *, personal: bool) -> tuple[str, Counter[str]] | None:
         """A number of a tree as masked text, or None when it may stay a number."""
@@ -167,9 +233,9 @@ class Redactor:
         redacted, counts = self.text(digits, personal=personal, field=field)
         return (redacted, counts) if counts else None
 
-    def name_rule(self, name: str) -> NameRule | None:
-        """The rule that drops what is stored under this name, or None."""
-        return self.names.rule(name)
+
+def _worst(hidden: tuple[RuleClass, str]) -> tuple[int, str]:
+    return CLASSES.index(hidden[0]), hidden[1]
 
 
 def _ready(rank: int, rule: Rule, matcher: Matcher) -> _Ready:
@@ -188,13 +254,13 @@ def _ready(rank: int, rule: Rule, matcher: Matcher) -> _Ready:
     )
 
 
-def _spans(ready: _Ready, text: str, folded: str, looks: Looks) -> Iterator[tuple[int, int]]:
+def _spans(ready: _Ready, text: str, folded: Prepared, looks: Looks) -> Iterator[tuple[int, int]]:
     at, rescans = 0, _RESCANS_MAX if ready.rule.rescan else 0
     search = ready.find(folded)
     while (match := search(at)) is not None:
         looks.take()
         match_start, at, start, end = match
-        span = _accepted(ready, text, folded, start, end)
+        span = _accepted(ready, text, folded.text, start, end)
         if span is not None:
             yield span
         elif rescans:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from otel_audit.exporter.redaction.rules import RuleError
 
 Matcher = Literal["re", "re2"]
 Found = tuple[int, int, int, int]
 Search = Callable[[int], Found | None]
-Find = Callable[[str], Search]
-Test = Callable[[str], bool]
+Find = Callable[["Prepared"], Search]
 MATCHERS: Final = ("re", "re2")
+_AUTOMATON_BYTES_MAX: Final = 64 << 20
 
 
 def compile_pattern(pattern: str | bytes, matcher: Matcher) -> Any:
@@ -35,19 +35,32 @@ def compile_pattern(pattern: str | bytes, matcher: Matcher) -> Any:
         raise RuleError(f"RE2 refuses the pattern {pattern!r}: {error}", hint="mend rules.toml") from None
 
 
+class Prepared:
+    """A folded text made ready for many searches: RE2 wants UTF-8, and encoding it once is enough."""
+
+    __slots__ = ("blob", "plain", "text")
+
+    def __init__(self, text: str, matcher: Matcher) -> None:
+        self.text = text
+        self.blob = text.encode() if matcher == "re2" else b""
+        self.plain = len(self.blob) == len(text)
+
+
 def finder(pattern: str, matcher: Matcher) -> Find:
-    """A function folded text → search in it: from → (match start, match end, group start, group end) or None.
+    """A function prepared text → search in it: from → (match start, end, group start, end) or None.
 
     A search goes on where the reader wants, never further left than before: what is already taken costs
-    nothing, and the text is made ready for the engine once.
+    nothing.
     """
     if matcher == "re2":
         encoded = compile_pattern(pattern.encode(), matcher)
-        return lambda text: _SearchUtf8(text, encoded)
+        return lambda prepared: _SearchUtf8(prepared, encoded)
     compiled = compile_pattern(pattern, matcher)
     group = 1 if compiled.groups else 0
 
-    def find(text: str) -> Search:
+    def find(prepared: Prepared) -> Search:
+        text = prepared.text
+
         def search(start: int) -> Found | None:
             match = compiled.search(text, start)
             return (*match.span(), *match.span(group)) if match is not None else None
@@ -60,9 +73,8 @@ def finder(pattern: str, matcher: Matcher) -> Find:
 class _SearchUtf8:
     """A search by RE2 in UTF-8. Its own wrapper would encode all of the text again for every search."""
 
-    def __init__(self, text: str, pattern: Any) -> None:
-        self._text, self._blob = text, text.encode()
-        self._plain = len(self._blob) == len(text)
+    def __init__(self, prepared: Prepared, pattern: Any) -> None:
+        self._text, self._blob, self._plain = prepared.text, prepared.blob, prepared.plain
         self._search, self._group = pattern.search, 1 if pattern.groups else 0
         # The same place as an index of the text and of its bytes; it only moves to the right.
         self._char = self._byte = 0
@@ -83,28 +95,68 @@ class _SearchUtf8:
         return first, first + len(self._blob[start:end].decode())
 
 
-def tester(literals: Iterable[str], patterns: Iterable[str], matcher: Matcher) -> Test:
-    """A function telling whether a folded text contains one of the literals or patterns.
+class Part(NamedTuple):
+    """One thing the prefilter looks for: any of the literals or patterns, whatever their case.
 
-    RE2 runs all of it as one automaton. `re` would try every branch at every character, where a plain
-    substring search per literal is eight times faster.
+    exact: the patterns mean the text as written, upper and lower case apart.
     """
-    wanted = tuple(dict.fromkeys(literals))
-    triggers = tuple(dict.fromkeys(patterns))
-    if matcher == "re2":
-        search = compile_pattern(union(wanted, triggers), matcher).search
-        return lambda text: search(text) is not None
-    searches = tuple(compile_pattern(pattern, matcher).search for pattern in triggers)
 
-    def test(text: str) -> bool:
-        for literal in wanted:
-            if literal in text:
-                return True
-        return any(search(text) is not None for search in searches)
+    literals: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    exact: bool = False
 
-    return test
+    def pattern(self) -> str:
+        """One RE2 pattern for all of it."""
+        union = "|".join(
+            [re.escape(literal) for literal in self.literals] + [f"(?:{p})" for p in self.patterns]
+        )
+        return f"(?:{union})" if self.exact else f"(?i:{union})"
 
 
-def union(literals: Iterable[str], patterns: Iterable[str]) -> str:
-    """One RE2 pattern that matches where any of them does."""
-    return "|".join([re.escape(literal) for literal in literals] + [f"(?:{p})" for p in patterns])
+class Prefilter:
+    """Tells which parts a text may hold. What it does not name is certainly not there.
+
+    RE2 runs all parts as one automaton. `re` would try every branch at every character, where a plain
+    substring search per literal is eight times faster. Raises RuleError when a pattern does not compile.
+    """
+
+    def __init__(self, parts: Sequence[Part], matcher: Matcher) -> None:
+        self._parts = parts
+        self.matches: Callable[[str], Sequence[int]] = (
+            self._automaton() if matcher == "re2" else self._one_by_one(matcher)
+        )
+
+    def _automaton(self) -> Callable[[str], Sequence[int]]:
+        compile_pattern("", "re2")
+        re2 = import_module("re2")
+        options = re2.Options()
+        options.log_errors, options.max_mem = False, _AUTOMATON_BYTES_MAX
+        automaton = re2.Set.SearchSet(options)
+        try:
+            for part in self._parts:
+                automaton.Add(part.pattern())
+            automaton.Compile()
+        except re2.error as error:
+            raise RuleError(f"RE2 refuses the prefilter: {error}", hint="mend rules.toml") from None
+        match = automaton.Match
+        for index, part in enumerate(self._parts):
+            if any(index not in (match(literal) or ()) for literal in part.literals):
+                # It answers nothing at all when its memory does not suffice.
+                raise RuleError("the prefilter is too large for RE2", hint="fewer rules, or shorter triggers")
+        return lambda text: match(text) or ()
+
+    def _one_by_one(self, matcher: Matcher) -> Callable[[str], Sequence[int]]:
+        literals = [(text, index) for index, part in enumerate(self._parts) for text in part.literals]
+        searches = [
+            (compile_pattern(pattern, matcher).search, part.exact, index)
+            for index, part in enumerate(self._parts)
+            for pattern in part.patterns
+        ]
+
+        def matches(text: str) -> Sequence[int]:
+            folded = text.lower()
+            found = {index for literal, index in literals if literal in folded}
+            found.update(index for search, exact, index in searches if search(text if exact else folded))
+            return sorted(found)
+
+        return matches

@@ -27,7 +27,7 @@ _SUFFIXES: Final = frozenset(_SUFFIXES_WORDS.split())
 _SUFFIXES_MAX: Final = 4
 _FUSED_MIN: Final = 8
 # Any option with letters and a space behind it: which names it may have would be tried at every dash.
-_OPTION: Final = r"(?:^|[^a-z0-9_.\[\]-])--[0-9_.\[\]-]*[a-z][a-z0-9_.\[\]-]*[^a-z0-9_.\[\]-]"
+_OPTION: Final = r"--[_.\[\]-]{0,8}[a-z][a-z0-9_.\[\]-]{0,64}[ ]"
 _WORD_PARTS_MAX: Final = 4
 
 
@@ -49,25 +49,12 @@ class Names:
         self._single.sort(key=lambda item: (-len(item[0]), item[0]))
         self.rule = lru_cache(maxsize=_CACHE_NAMES)(self._rule)
 
-    def prefilter(self) -> tuple[list[str], list[str]]:
-        """(literals, patterns), one of which is in every ASCII-folded text with a name that has a rule.
-
-        A name of several parts or of one short word counts only where a value can follow it.
-        """
-        literals, ends, exact = [], [], []
-        for rule in self._rules:
-            if rule.validator == "never":
-                continue
-            for word in rule.words:
-                if " " in word or rule.validator:
-                    ends.append(_loose(word))
-                else:
-                    literals.append(max(re.findall("[ -~]+", word), key=len))
-            exact += [_loose(word) for word in rule.exact]
-        before = "(?:^|[^a-z0-9_-])[_-]{0,4}"
-        after = r"""[a-z0-9_.\[\]-]{0,32}[ \t\r\n]{0,4}[\\"'=:>,}\]]"""
-        names = rf"(?:{'|'.join(ends)}|{before}(?:{'|'.join(exact)}))"
-        return literals, [names + after, _OPTION]
+    def prefilter(self) -> tuple[str, ...]:
+        """Folded patterns, one of which is in every text with a name that has a rule and may have a value."""
+        rules = [rule for rule in self._rules if rule.validator != "never"]
+        words = dict.fromkeys(_loose(word) for rule in rules for word in (*rule.words, *rule.exact))
+        after = r"""[a-z0-9_.\[\]-]{0,32}(?:[ \t\r\n]{0,4}[\\"'=:>,}\]]|[ ]{1,4}(?:is|was|to)[ ])"""
+        return f"(?:{'|'.join(words)}){after}", _OPTION
 
     def _rule(self, name: str) -> NameRule | None:
         """The rule under which the value of `name` is dropped, or None."""
@@ -98,7 +85,7 @@ class Names:
 
 def _loose(word: str) -> str:
     """A pattern for the word however its parts are joined; what is not ASCII is any character."""
-    return re.sub("[^ -~]", "[^ -~]", word).replace(" ", "[^a-z0-9]{0,3}")
+    return re.sub("[^!-~]", lambda char: "[^a-z0-9]{0,3}" if char.group() == " " else "[^ -~]", word)
 
 
 def _words(name: str) -> list[str]:

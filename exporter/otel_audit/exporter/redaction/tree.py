@@ -9,6 +9,7 @@ from json.encoder import encode_basestring  # the C encoder where there is one
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_audit.exporter.redaction.identity import is_session_hash
+from otel_audit.exporter.redaction.lists import joined_hits
 from otel_audit.exporter.redaction.replacement import marker
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR
 from otel_audit.exporter.redaction.views import writable
@@ -94,8 +95,10 @@ def free_name(name: str, taken: dict[str, Any]) -> str:
 class TreeWalk:
     """One walk; collects hits as it goes. May raise: the Redactor fails closed."""
 
-    def __init__(self, redactor: Redactor, *, personal: bool) -> None:
+    def __init__(self, redactor: Redactor, *, personal: bool, depth: int = 0) -> None:
+        """depth: how many layers of base64 the value was found in."""
         self._redactor = redactor
+        self._depth = depth
         self._personal = personal
         self._json_level = 0
 
@@ -133,11 +136,10 @@ class TreeWalk:
         result: dict[str, Any] = {}
         named = self._named_by_sibling(value)
         for raw_name, item in value.items():
-            name, name_hits = self._redactor.text(str(raw_name), personal=self._personal, field=path)
+            name, name_hits, rule = self._redactor.name(str(raw_name), personal=self._personal)
             inner = f"{path}.{name}"[:_PATH_CHARS_MAX]
             for hit, count in name_hits.items():
                 hits[hit, inner] += count
-            rule = self._redactor.name_rule(name)
             dropped_by = rule.id if rule is not None and rule.covers(item) else None
             if dropped_by is None and named is not None and name.lower().replace("_", "") in _VALUE_KEYS:
                 dropped_by = named
@@ -154,7 +156,7 @@ class TreeWalk:
             return None
         for name, item in value.items():
             if isinstance(item, str) and isinstance(name, str) and name.lower() in _NAME_KEYS:
-                rule = self._redactor.name_rule(item)
+                rule = self._redactor.names.rule(item)
                 if rule is not None and not rule.validator:
                     return rule.id
         return None
@@ -166,7 +168,17 @@ class TreeWalk:
             # Headers as name–value pairs.
             pairs = (self._dict({name: item}, path, hits, depth + 1) for name, item in value)
             return [list(next(iter(pair.items()))) for pair in pairs]
-        return [self._walk(item, path, hits, depth + 1) for item in value]
+        items = self._joined(list(value), path, hits, crossing=True)
+        walked = [self._walk(item, path, hits, depth + 1) for item in items]
+        return self._joined(walked, path, hits, crossing=False)
+
+    def _joined(self, items: list[Any], path: str, hits: Hits, *, crossing: bool) -> list[Any]:
+        texts = [writable(item) if type(item) is str else "" for item in items]
+        if sum(map(bool, texts)) > 1:
+            for index, (text, rule_id) in joined_hits(texts, self._redactor, crossing=crossing).items():
+                items[index] = text
+                hits[rule_id, path] += 1
+        return items
 
     def _drop(self, rule_id: str, value: Any, path: str, hits: Hits) -> Any:
         """What stays under a sensitive name: nothing said (null, true, empty) or a marker."""
@@ -198,7 +210,7 @@ class TreeWalk:
                 pass
             else:
                 return self._document(value, document, path, hits, depth)
-        redacted, counts = self._redactor.flat(value, personal=self._personal)
+        redacted, counts = self._redactor.flat(value, personal=self._personal, depth=self._depth)
         for rule_id, count in counts.items():
             hits[rule_id, path] += count
         return redacted

@@ -5,20 +5,39 @@ A view remembers where each of its characters came from: what is found in it is 
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Final
+
+from otel_audit.exporter.redaction.hits import TooManyLooks
 
 # Percent-encoding inside percent-encoding inside a JSON escape; deeper nesting is not met in practice.
 LAYERS_MAX: Final = 3
-_ESCAPE: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|(?:\\/)+")
-_ZERO_WIDTH: Final = (
-    "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
+_ESCAPE: Final = re.compile(
+    r"(?:%[0-9A-Fa-f]{2})++|(?:\\u[0-9A-Fa-f]{4})++|(?:\\x[0-9A-Fa-f]{2})++|(?:\\/)++"
+    r"|&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});|&(?:quot|apos|amp|lt|gt);"
 )
-_ZERO_WIDTH_RE: Final = re.compile(f"[{_ZERO_WIDTH}]+")
+# Nothing a person sees: control characters, joiners, direction marks, variation selectors, tags.
+_INVISIBLE_SPANS: Final = (
+    (0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x7F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C),
+    (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF), (0xE0000, 0xE01EF),
+)  # fmt: skip
+_INVISIBLE: Final = frozenset(chr(c) for first, last in _INVISIBLE_SPANS for c in range(first, last + 1))
+_INVISIBLE_CLASS: Final = "".join(f"{chr(first)}-{chr(last)}" for first, last in _INVISIBLE_SPANS)
+_INVISIBLE_RE: Final = re.compile(f"[{_INVISIBLE_CLASS}]++")
+# A text with more edits than this is made to be slow; its views would cost over 50 ms.
+_EDITS_MAX: Final = 10_000
+# Replacing one character everywhere is fast; with more of them one pass over a table is.
+_REPLACED_ONE_BY_ONE_MAX: Final = 24
+_BEGINNING_CHARS: Final = 4096
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LOOK_ALIKES: Final = dict(
     zip(
         "аеорсухіѕјԁһкмтвѵԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧαορνκιАВЕКМНОРСТХІЅЈ",
@@ -26,11 +45,17 @@ _LOOK_ALIKES: Final = dict(
         strict=True,
     )
 )
-DISGUISE_TRIGGERS: Final = ("%[0-9a-f]{2}", r"\\[ux][0-9a-f]{2}", r"\\/")
-"""Folded patterns of what a view would undo in ASCII text."""
+DISGUISE_TRIGGERS: Final = (
+    "%[0-9A-Fa-f]{2}",
+    r"\\[ux][0-9A-Fa-f]{2}",
+    r"\\/",
+    "&#[xX]?[0-9A-Fa-f]{2,6};",
+    "&(?:quot|apos|amp|lt|gt);",
+)
+"""Patterns of what a view would undo in ASCII text."""
 
 
-_Edit = Callable[[re.Match[str]], tuple[str, list[int]]]
+_Edit = Callable[[re.Match[str]], tuple[str, Sequence[int]]]
 """What a match becomes, and the offset in the match of each of its characters."""
 
 
@@ -65,24 +90,27 @@ def disguises() -> Mapping[int, str]:
 
 def disguise_class() -> str:
     """Body of a character class with every character that a view reads differently."""
-    codes = sorted({*disguises(), *map(ord, _ZERO_WIDTH)})
+    codes = sorted(disguises())
     spans: list[list[int]] = []
     for code in codes:
         if spans and spans[-1][1] == code - 1:
             spans[-1][1] = code
         else:
             spans.append([code, code])
-    return "".join(chr(a) if a == b else f"{chr(a)}-{chr(b)}" for a, b in spans)
+    return _INVISIBLE_CLASS + "".join(chr(a) if a == b else f"{chr(a)}-{chr(b)}" for a, b in spans)
 
 
 def views(text: str) -> Iterator[View]:
-    """The plain reading of text, then one view a layer of escapes, at most LAYERS_MAX."""
+    """The plain reading of text, then one a layer of escapes, at most LAYERS_MAX. Raises TooManyLooks."""
     view = _plain(text)
     yield view
     for _ in range(LAYERS_MAX):
-        if ("%" not in view.text and "\\" not in view.text) or not _ESCAPE.search(view.text):
+        if not any(map(view.text.__contains__, "%\\&")):
             return
-        view = _unescaped(view)
+        undone = _unescaped(view)
+        if undone is view:
+            return
+        view = undone
         yield view
 
 
@@ -104,36 +132,63 @@ def fold(text: str) -> str:
 
 
 def _plain(text: str) -> View:
+    view = View(text, None)
+    if not _INVISIBLE.isdisjoint(_characters(text)):
+        view = _edited(view, _INVISIBLE_RE, lambda match: ("", range(0)))
+    return _undisguised(view)
+
+
+def _undisguised(view: View) -> View:
+    text = view.text
     if text.isascii():
-        return View(text, None)
-    plain = text.translate(disguises())
-    if not _ZERO_WIDTH_RE.search(plain):
-        return View(plain, None)
-    return _edited(View(plain, None), _ZERO_WIDTH_RE, lambda match: ("", []))
+        return view
+    table = disguises()
+    found = [char for char in _characters(text) if ord(char) in table]
+    if len(found) <= _REPLACED_ONE_BY_ONE_MAX:
+        for char in found:
+            text = text.replace(char, table[ord(char)])
+    else:
+        text = text.translate(table)
+    return View(text, view.origin) if found else view
+
+
+def _characters(text: str) -> set[str]:
+    """set(text). In a long text most are those of its beginning, and taking them away first is fast."""
+    found = set(text[:_BEGINNING_CHARS])
+    rest = text[_BEGINNING_CHARS:]
+    if rest:
+        for char, _ in Counter(text[:_BEGINNING_CHARS]).most_common():
+            rest = rest.replace(char, "")
+        found.update(rest)
+    return found
 
 
 def _unescaped(view: View) -> View:
-    return _edited(view, _ESCAPE, _unescape)
+    return _undisguised(_edited(view, _ESCAPE, _unescape))
 
 
-def _unescape(match: re.Match[str]) -> tuple[str, list[int]]:
+def _unescape(match: re.Match[str]) -> tuple[str, Sequence[int]]:
     found = match.group()
-    if found[0] == "\\":
-        if found[1] == "/":
-            return "/" * (len(found) // 2), list(range(0, len(found), 2))
-        char = chr(int(found[2:], 16))
-        # A lone surrogate cannot be written as UTF-8; it never is part of a secret either.
-        return ("\ufffd" if "\ud800" <= char <= "\udfff" else char), [0]
-    octets = bytes.fromhex(found.replace("%", ""))
+    if found[0] == "&":
+        return html.unescape(found)[:1], range(1)
+    if found[0] == "%":
+        return _from_octets(bytes.fromhex(found.replace("%", "")))
+    if found[1] == "/":
+        return "/" * (len(found) // 2), range(0, len(found), 2)
+    size = 6 if found[1] == "u" else 4
+    text = "".join([chr(int(code, 16)) for code in found.split(found[:2])[1:]])
+    # A lone surrogate cannot be written as UTF-8; it never is part of a secret either.
+    return _SURROGATE.sub("\ufffd", text), range(0, len(found), size)
+
+
+def _from_octets(octets: bytes) -> tuple[str, Sequence[int]]:
     try:
         text = octets.decode()
     except UnicodeDecodeError:
-        return octets.decode("latin-1"), list(range(0, len(found), 3))
-    offsets, at = [], 0
-    for char in text:
-        offsets.append(at * 3)
-        at += len(char.encode())
-    return text, offsets
+        text = octets.decode("latin-1")
+    if len(text) == len(octets):
+        return text, range(0, 3 * len(octets), 3)
+    return text, [3 * at for at in accumulate((len(char.encode()) for char in text[:-1]), initial=0)]
 
 
 def _edited(view: View, pattern: re.Pattern[str], edit: _Edit) -> View:
@@ -141,18 +196,22 @@ def _edited(view: View, pattern: re.Pattern[str], edit: _Edit) -> View:
     origin: list[int] = []
     old = view.origin if view.origin is not None else range(len(view.text) + 1)
     last = 0
-    for match in pattern.finditer(view.text):
+    for edits, match in enumerate(pattern.finditer(view.text)):
+        if edits == _EDITS_MAX:
+            raise TooManyLooks
         text, offsets = edit(match)
         start = match.start()
         if last < start:
             pieces.append(view.text[last:start])
             origin.extend(old[last:start])
         pieces.append(text)
-        origin.extend([old[start + offset] for offset in offsets])
+        if isinstance(offsets, range):
+            origin.extend(old[start + offsets.start : start + offsets.stop : offsets.step])
+        else:
+            origin.extend([old[start + offset] for offset in offsets])
         last = match.end()
+    if not pieces:
+        return view
     pieces.append(view.text[last:])
     origin.extend(old[last:])
-    plain = "".join(pieces)
-    if not plain.isascii():
-        plain = plain.translate(disguises())
-    return View(plain, tuple(origin))
+    return View("".join(pieces), tuple(origin))
