@@ -85,7 +85,7 @@ MUTATIONS: Mapping[str, Mutation] = MappingProxyType(
             lambda t: t.replace("'", "''"), "INSERT INTO notes (id, text) VALUES (7, '", "');"
         ),
         "stack trace": _around(
-            'Traceback (most recent call last):\n  File "/srv/app/main.py", line 7, in run\nValueError: bad input ',
+            'Traceback (most recent call last):\n  File "/srv/main.py", line 7, in run\nValueError: bad ',
             "\n",
         ),
         "log line": _around("2025-03-01T10:00:00.123Z ERROR app.worker[17] - got ", " from upstream"),

@@ -15,9 +15,8 @@ _PART_CHARS_MIN = 4
 # Of a long secret its middle must be gone, not only the whole of it.
 _MIDDLE_CHARS = 32
 # Which validators tell a secret by the case of its letters: there, another case is another text.
-CASE_VALIDATORS = frozenset(
-    "jwt upper upper_digits upper_prefix mixed opaque random typed aws_secret basic discord".split()
-)
+_CASE_WORDS = "jwt upper upper_digits upper_prefix mixed opaque random typed aws_secret basic discord"
+CASE_VALIDATORS = frozenset(_CASE_WORDS.split(" "))
 NAME_TEMPLATES = (
     "{}={A-Za-z0-9:14}",
     "{}: {A-Za-z0-9:16}",

@@ -22,6 +22,8 @@ _SEPARATOR: Final = re.compile(r"=>|:=|[=:>]")
 _ESCAPED: Final = re.compile(r"""\\+["'][^"'\\]*(?:\\\\+["']?[^"'\\]*)*""")
 _ESCAPED_OPENING: Final = re.compile(r"""\\+["']""")
 _QUOTED: Final = re.compile(r"""[bBuU]?"[^"\\]*(?:\\[^\r\n][^"\\]*)*|[bBuU]?'[^'\\]*(?:\\[^\r\n][^'\\]*)*""")
+# A quote inside a literal of SQL is written twice.
+_DOUBLED: Final = re.compile(r"''[^'\s,;)][^']*")
 _STOP: Final = re.compile(r"""[ \t\r\n&"'<>]""")
 _SAYING: Final = frozenset({"is", "was", "to"})
 _WORD: Final = re.compile(r"""[^ \t\r\n"'<>]{1,128}""")
@@ -51,7 +53,7 @@ _INNOCENT_WORDS: Final = (
     "wrong expired expires changed updated reset removed rotated revoked created deleted set must "
     "should is was has have not too cannot can will may please your the a an for of to with and or "
     "string str number int bool boolean object redacted hidden masked * ** *** **** ***** ****** "
-    "******* ********"
+    "******* ******** it never erforderlich requis requise obligatoire obligatorio obbligatoria"
 )
 _INNOCENT: Final = frozenset(_INNOCENT_WORDS.split())
 # A longer run without a space is no prose, and refusing only short values keeps one pass linear.
@@ -157,7 +159,7 @@ class _Values:
             end = self._end_of_escaped(start)
             if end > start:
                 return end
-        quoted = _QUOTED.match(self._text, start)
+        quoted = _DOUBLED.match(self._text, start) or _QUOTED.match(self._text, start)
         return quoted.end() if quoted is not None else self._stops.at(start)
 
     def assigns(self, start: int, end: int) -> bool:

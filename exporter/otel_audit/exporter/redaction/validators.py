@@ -13,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -60,6 +61,8 @@ _COUNTRY_CODES: Final = re.compile(
     "1|7|2(?:0|7|[1-689][0-9])|3(?:[0123469]|[578][0-9])|4(?:[013-9]|2[0-9])|5(?:[1-8]|[09][0-9])"
     "|6(?:[0-6]|[7-9][0-9])|8(?:[1246]|[058][0-9])|9(?:[0-58]|[679][0-9])"
 )
+# camelCase of short words stays below, half of random letters change their case.
+_CASE_CHANGES_MIN: Final = 0.42
 _RANDOM_CHARS_MIN: Final = 12
 _LOWER_CHARS_MIN: Final = 16
 _RANDOM_BITS_MIN: Final = 3.0
@@ -145,8 +148,11 @@ def _whole(test: Callable[[str], bool]) -> Validator:
 
 
 def _is_mixed(text: str) -> bool:
-    """Upper case, lower case and digits: no word, no number, no hash."""
-    return all(any(map(kind, text)) for kind in (str.isupper, str.islower, str.isdigit))
+    """Upper case, lower case and digits: no word, no number, no hash; or case that changes like dice."""
+    if not (any(map(str.isupper, text)) and any(map(str.islower, text))):
+        return False
+    changes = sum(a.isupper() != b.isupper() for a, b in pairwise(text))
+    return any(map(str.isdigit, text)) or changes >= _CASE_CHANGES_MIN * len(text)
 
 
 def _is_upper_with_digits(text: str) -> bool:
