@@ -26,13 +26,13 @@ class Corpus:
         """`{A-Z0-9:16}` is sixteen such characters, `{jwt}` a made-up token, and so on."""
         return _SLOT.sub(lambda m: self._slot(m.group(1), int(m.group(2) or 0)), template)
 
-    def secrets(self, template: str) -> tuple[str, list[str]]:
-        """The expanded text and the made-up parts of at least eight characters, which must not survive."""
+    def secrets(self, template: str, chars_min: int = 8) -> tuple[str, list[str]]:
+        """The expanded text and the made-up parts of at least chars_min, which must not survive."""
         parts: list[str] = []
 
         def fill(match: re.Match[str]) -> str:
             made = self._slot(match.group(1), int(match.group(2) or 0))
-            if len(made) >= 8:
+            if len(made) >= chars_min:
                 parts.append(made)
             return made
 
@@ -91,6 +91,12 @@ def _iban(corpus: Corpus, country: str = "DE", bank: str = "", digits: int = 18,
 
 def _pem_cut(corpus: Corpus, _: int) -> str:
     return _pem(corpus, 0).rpartition("\n-----END")[0]
+
+
+def _ean(corpus: Corpus, _: int) -> str:
+    digits = "4" + corpus.chars(string.digits, 11)
+    total = sum(int(digit) * (3 if index % 2 else 1) for index, digit in enumerate(digits))
+    return f"{digits}{-total % 10}"
 
 
 def _ssh2(corpus: Corpus, _: int) -> str:
@@ -206,6 +212,7 @@ _NAMED: dict[str, Callable[[Corpus, int], str]] = {
     "ipv6": lambda c, _: "2001:db8:" + ":".join(c.chars("0123456789abcdef", 4) for _ in range(6)),
     "mac": lambda c, _: _octets(c, ":"),
     "mac_dashed": lambda c, _: _octets(c, "-"),
+    "ean": _ean,
     "lb": lambda c, _: "{",
     "hex": lambda c, n: c.chars("0123456789abcdef", n),
 }

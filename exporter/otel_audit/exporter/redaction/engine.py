@@ -37,8 +37,8 @@ _CACHE_NAMES: Final = 8192
 _NAME_CHARS_MAX: Final = 128
 # Parts of the prefilter behind those of the rules.
 _NAMES, _INSERTS, _ENCODED, _DISGUISED = range(4)
-# A card number has at least 14 digits; shorter numbers need no look.
-_NUMBER_DIGITS_MIN: Final = 14
+# A card number has at least 13 digits; shorter numbers need no look.
+_NUMBER_DIGITS_MIN: Final = 13
 
 
 class _Ready(NamedTuple):

@@ -20,6 +20,8 @@ _SEPARATOR: Final = re.compile(r"=>|:=|[=:>]")
 _ESCAPED: Final = re.compile(r"""\\+["'][^"'\\]*(?:\\\\+["']?[^"'\\]*)*""")
 _ESCAPED_OPENING: Final = re.compile(r"""\\+["']""")
 _QUOTED: Final = re.compile(r"""[bBuU]?"[^"\\]*(?:\\[^\r\n][^"\\]*)*|[bBuU]?'[^'\\]*(?:\\[^\r\n][^'\\]*)*""")
+# A quote inside a literal of SQL is written twice.
+_DOUBLED: Final = re.compile(r"''[^'\s,;)][^']*")
 _STOP: Final = re.compile(r"""[ \t\r\n&"'<>]""")
 _EQUALS: Final = re.compile("=")
 _LEFT: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{0,64}")
@@ -42,9 +44,12 @@ _INNOCENT_WORDS: Final = (
     "wrong expired expires changed updated reset removed rotated revoked created deleted set must "
     "should is was has have not too cannot can will may please your the a an for of to with and or "
     "string str number int bool boolean object redacted hidden masked * ** *** **** ***** ****** "
-    "******* ********"
+    "******* ******** it never erforderlich requis requise obligatoire obligatorio obbligatoria "
+    "minimum minimal mindestens mínimo minimo minimaal inherit"
 )
 _INNOCENT: Final = frozenset(_INNOCENT_WORDS.split())
+# `${DB_PASSWORD}` is filled in elsewhere; two digits are a length or a count.
+_UNFILLED: Final = re.compile(r"\$\{{1,2}[ ]?[A-Za-z_][A-Za-z0-9_.-]*[ ]?\}{0,2}|[0-9]{1,2}")
 # A longer run without a space is no prose, and refusing only short values keeps one pass linear.
 _PROSE_CHARS_MAX: Final = 64
 FILLER: Final = "\x01"
@@ -95,6 +100,8 @@ class Pairs:
             spaces = _SPACES.match(text, end)
             quoted = spaces is not None and text[spaces.end() : spaces.end() + 1] in ("'", '"')
             return rule if quoted and rule is not None and rule.id == "password" else None
+        if folded.startswith(":", key_start - 1) and "arn:" in folded[max(0, key_start - 96) : key_start]:
+            return None
         if separator == ">" and folded[max(0, key_start - 1) : key_start] not in ("<", ":"):
             return None
         return rule
@@ -129,7 +136,7 @@ class _Values:
             end = self._end_of_escaped(start)
             if end > start:
                 return end
-        quoted = _QUOTED.match(self._text, start)
+        quoted = _DOUBLED.match(self._text, start) or _QUOTED.match(self._text, start)
         return quoted.end() if quoted is not None else self._stops.at(start)
 
     def assigns(self, start: int, end: int) -> bool:
@@ -177,7 +184,7 @@ def _narrowed(
 
 def _is_prose(rule: NameRule, assigned: bool, value: str) -> bool:
     folded = value.lower()
-    if folded.strip(".!,;:?") in _INNOCENT or folded.startswith("//"):
+    if folded.strip(".!,;:?") in _INNOCENT or folded.startswith("//") or _UNFILLED.fullmatch(value):
         return True
     # "token: expired yesterday", "authorization: granted".
     return (

@@ -120,7 +120,7 @@ class TreeWalk:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
-            return self._number(value, str(value), path, hits) if value > 10**13 else value
+            return self._number(value, str(value), path, hits) if value > 10**12 else value
         if depth >= _DEPTH_MAX and isinstance(value, dict | list | tuple):
             hits[ENGINE_ERROR, path] += 1
             return marker(ENGINE_ERROR)

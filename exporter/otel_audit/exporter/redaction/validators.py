@@ -13,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -47,6 +48,8 @@ IBAN_LENGTHS: Final[Mapping[str, int]] = MappingProxyType(
 _FILE_ENDINGS_WORDS: Final = (
     "png jpg jpeg gif svg webp bmp ico pdf css js ts html json yaml toml xml txt csv zip gz py md"
 )
+_IBAN_OF_DIGITS_WORDS: Final = "AE AT BA BE CZ DE DK EE ES FI HR HU IL IS LT ME NO PL PT RS SE SI SK XK"
+_IBAN_OF_DIGITS: Final = frozenset(_IBAN_OF_DIGITS_WORDS.split())
 _UNITS: Final = frozenset({"service", "socket", "timer", "target", "mount", "slice", "scope"})
 _FILE_ENDINGS: Final = frozenset(_FILE_ENDINGS_WORDS.split())
 _CARD_GROUPS: Final = (
@@ -60,6 +63,13 @@ _COUNTRY_CODES: Final = re.compile(
     "1|7|2(?:0|7|[1-689][0-9])|3(?:[0123469]|[578][0-9])|4(?:[013-9]|2[0-9])|5(?:[1-8]|[09][0-9])"
     "|6(?:[0-6]|[7-9][0-9])|8(?:[1246]|[058][0-9])|9(?:[0-58]|[679][0-9])"
 )
+# camelCase of short words stays below, half of random letters change their case.
+_CASE_CHANGES_MIN: Final = 0.42
+# Numbers that begin with two zeros are padded more often than dialled to far places.
+_DIALLED: Final = re.compile(
+    "1[2-9][0-9]{9}$|7[0-9]{10}$|2(?:0|7)|3|4|5[1-8]|6[0-6]|8[1246]|9(?:[0-58]|[679][0-9])"
+)
+_SMALL_COUNTRIES: Final = re.compile("(?:2[1-69]|3[578]|42|50|59|6[7-9]|85|96|97|99)[0-9]")
 _RANDOM_CHARS_MIN: Final = 12
 _LOWER_CHARS_MIN: Final = 16
 _RANDOM_BITS_MIN: Final = 3.0
@@ -145,8 +155,11 @@ def _whole(test: Callable[[str], bool]) -> Validator:
 
 
 def _is_mixed(text: str) -> bool:
-    """Upper case, lower case and digits: no word, no number, no hash."""
-    return all(any(map(kind, text)) for kind in (str.isupper, str.islower, str.isdigit))
+    """Upper case, lower case and digits: no word, no number, no hash; or case that changes like dice."""
+    if not (any(map(str.isupper, text)) and any(map(str.islower, text))):
+        return False
+    changes = sum(a.isupper() != b.isupper() for a, b in pairwise(text))
+    return any(map(str.isdigit, text)) or changes >= _CASE_CHANGES_MIN * len(text)
 
 
 def _is_upper_with_digits(text: str) -> bool:
@@ -201,11 +214,12 @@ def _email(text: str) -> Span | None:
 
 
 def _phone(text: str) -> Span | None:
-    digits = sum(map(str.isdigit, text))
-    # A bare signed number of eight or nine digits is more often an amount than a telephone.
-    if digits < 8 or digits > 15 or (digits < 10 and text[1:].isdigit()):
+    number = "".join(filter(str.isdigit, text))
+    if not 8 <= len(number) <= 15:
         return None
-    return 0, len(text)
+    # A bare signed number of eight or nine digits is more often an amount; small countries have nine.
+    small = len(number) == 9 and _SMALL_COUNTRIES.match(number)
+    return (0, len(text)) if len(number) >= 10 or small or not text[1:].isdigit() else None
 
 
 def _phone_00(text: str) -> Span | None:
@@ -213,11 +227,8 @@ def _phone_00(text: str) -> Span | None:
     code = _COUNTRY_CODES.match(number)
     if code is None or not 8 <= len(number) <= 15:
         return None
-    if text.isdigit() and (
-        len(number) < 10 or (number[0] == "1" and (len(number) != 11 or number[1] in "01"))
-    ):
-        return None
-    return 0, len(text)
+    bare = text.isdigit()
+    return (0, len(text)) if not bare or (len(number) >= 10 and _DIALLED.match(number)) else None
 
 
 def _phone_label(text: str) -> Span | None:
@@ -247,12 +258,13 @@ def _issued(digits: str) -> bool:
         return (
             digits[0] == "4"
             or 51 <= two <= 55
+            or 2200 <= four <= 2204
             or 2221 <= four <= 2720
             or four == 6011
             or 3528 <= four <= 3589
             or two in (50, 56, 57, 58, 62, 63, 64, 65, 67, 68, 69)
         )
-    return size in (17, 18, 19) and two == 62
+    return (size in (17, 18, 19) and two == 62) or (size == 19 and digits[0] == "4")
 
 
 def _ean13(digits: str) -> bool:
@@ -272,6 +284,8 @@ def _iban(text: str) -> Span | None:
     else:
         return None
     if text[end : end + 1].isalnum():
+        return None
+    if text[:2].upper() in _IBAN_OF_DIGITS and any(map(str.isalpha, text[2:end])):
         return None
     compact = text[:end].replace(" ", "").replace("-", "").upper()
     number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))
