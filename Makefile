@@ -1,5 +1,5 @@
 # Everything sets itself up in .venv; nothing but Python 3.11 or later, git and make is needed.
-.PHONY: demo test lint bench faults clean
+.PHONY: demo test lint bench faults redaction-report clean
 .DEFAULT_GOAL := demo
 
 BIN := .venv/bin
@@ -28,6 +28,11 @@ faults:
 bench:
 	@tools/setup test
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# Recall and precision of the redaction rules; ARGS="--misses" lists what was missed.
+redaction-report:
+	@tools/setup test
+	@$(BIN)/python -m tests.redaction.report $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis audit-data

@@ -1,4 +1,4 @@
-"""Makes secrets and look-alikes at run time from the templates in rules.toml."""
+"""Makes secrets and look-alikes at run time from the templates of the rules."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import string
 import uuid
 from collections.abc import Callable
 
+from otel_audit.exporter.redaction.national_ids import NATIONAL_VALIDATORS
 from otel_audit.exporter.redaction.validators import luhn
 
 _SLOT = re.compile(r"\{([^{}:]+)(?::([0-9]+))?\}")
@@ -25,13 +26,13 @@ class Corpus:
         """`{A-Z0-9:16}` is sixteen such characters, `{jwt}` a made-up token, and so on."""
         return _SLOT.sub(lambda m: self._slot(m.group(1), int(m.group(2) or 0)), template)
 
-    def secrets(self, template: str) -> tuple[str, list[str]]:
-        """The expanded text and the made-up parts of at least eight characters, which must not survive."""
+    def secrets(self, template: str, chars_min: int = 8) -> tuple[str, list[str]]:
+        """The expanded text and the made-up parts of at least chars_min, which must not survive."""
         parts: list[str] = []
 
         def fill(match: re.Match[str]) -> str:
             made = self._slot(match.group(1), int(match.group(2) or 0))
-            if len(made) >= 8:
+            if len(made) >= chars_min:
                 parts.append(made)
             return made
 
@@ -81,10 +82,70 @@ def _card(corpus: Corpus, size: int = 16, start: str = "4", good: bool = True) -
     return digits + (check if good else str((int(check) + 1) % 10))
 
 
-def _iban(corpus: Corpus, good: bool = True) -> str:
-    account = corpus.chars(string.digits, 18)
-    check = 98 - int(account + "131400") % 97
-    return f"DE{check if good else (check + 1) % 97:02}{account}"
+def _iban(corpus: Corpus, country: str = "DE", bank: str = "", digits: int = 18, good: bool = True) -> str:
+    account = bank + corpus.chars(string.digits, digits)
+    number = "".join(str(int(char, 36)) for char in f"{account}{country}00")
+    check = 98 - int(number) % 97
+    return f"{country}{check if good else (check + 1) % 97:02}{account}"
+
+
+def _pem_cut(corpus: Corpus, _: int) -> str:
+    return _pem(corpus, 0).rpartition("\n-----END")[0]
+
+
+def _ean(corpus: Corpus, _: int) -> str:
+    digits = "4" + corpus.chars(string.digits, 11)
+    total = sum(int(digit) * (3 if index % 2 else 1) for index, digit in enumerate(digits))
+    return f"{digits}{-total % 10}"
+
+
+def _ssh2(corpus: Corpus, _: int) -> str:
+    body = base64.b64encode(corpus.random.randbytes(200)).decode()
+    kind = "SSH2 ENCRYPTED PRIVATE KEY"
+    return f'---- BEGIN {kind} ----\nComment: "key"\n{body}\n---- END {kind} ----'
+
+
+def _ppk(corpus: Corpus, _: int) -> str:
+    body = base64.b64encode(corpus.random.randbytes(96)).decode()
+    head = "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 2\n"
+    return f"{head}{body[:64]}\n{body[64:]}\nPrivate-MAC: 00"
+
+
+def _discord(corpus: Corpus, _: int) -> str:
+    head = base64.b64encode(("1" + corpus.chars(string.digits, 17)).encode()).decode()
+    return f"{head}.{corpus.chars(string.ascii_letters, 6)}.{corpus.chars(string.ascii_letters, 27)}"
+
+
+_KINDS = {
+    "#": string.digits,
+    "%": "123456789",
+    "@": string.ascii_uppercase,
+    "M": "01",
+    "D": "012",
+    "S": "12",
+    "L": "ABCDEHLMPRST",
+    "X": "XYZ",
+}
+
+
+def _checked(corpus: Corpus, name: str, shape: str) -> str:
+    """A number of this shape (# a digit, @ a letter, …) that its check digit accepts."""
+    while True:
+        text = "".join(corpus.random.choice(_KINDS[char]) if char in _KINDS else char for char in shape)
+        if NATIONAL_VALIDATORS[name](text):
+            return text
+
+
+def _national(name: str, *shapes: str) -> Callable[[Corpus, int], str]:
+    return lambda corpus, _: _checked(corpus, name, corpus.random.choice(shapes))
+
+
+def _dotted_v4(corpus: Corpus, _: int) -> str:
+    return ".".join(str(corpus.random.randrange(1, 255)) for _ in range(4))
+
+
+def _octets(corpus: Corpus, joint: str) -> str:
+    return joint.join(corpus.chars("0123456789abcdef", 2) for _ in range(6))
 
 
 def _grouped(text: str) -> str:
@@ -106,17 +167,53 @@ _NAMED: dict[str, Callable[[Corpus, int], str]] = {
     "pem": _pem,
     "pem_one_line": lambda c, n: _pem(c, n, newline="\\n", kind="EC PRIVATE KEY"),
     "pgp": lambda c, n: _pem(c, n, kind="PGP PRIVATE KEY BLOCK"),
+    "pem_ec": lambda c, n: _pem(c, n, kind="EC PRIVATE KEY"),
+    "pem_openssh": lambda c, n: _pem(c, n, kind="OPENSSH PRIVATE KEY"),
+    "pem_pkcs8": lambda c, n: _pem(c, n, kind="PRIVATE KEY"),
+    "pem_encrypted": lambda c, n: _pem(c, n, kind="ENCRYPTED PRIVATE KEY"),
+    "pem_truncated": _pem_cut,
+    "ssh2": _ssh2,
+    "ppk": _ppk,
+    "discord": _discord,
     "aws_secret": _aws_secret,
     "basic": _basic,
     "base64_json": lambda c, _: base64.b64encode(json.dumps({"n": c.chars("abc", 9)}).encode()).decode(),
     "card": lambda c, _: _card(c),
     "card_grouped": lambda c, _: _grouped(_card(c, start="51")),
     "amex": lambda c, _: _card(c, size=15, start="37"),
+    "mastercard": lambda c, _: _card(c, start="52"),
+    "card_dotted": lambda c, _: _grouped(_card(c)).replace(" ", "."),
+    "card_dashed": lambda c, _: _grouped(_card(c)).replace(" ", "-"),
     "not_card": lambda c, _: _card(c, good=False),
     "iban": lambda c, _: _iban(c),
     "iban_grouped": lambda c, _: _grouped(_iban(c)),
+    "iban_gb": lambda c, _: _iban(c, "GB", c.chars(string.ascii_uppercase, 4), 14),
+    "iban_fr": lambda c, _: _grouped(_iban(c, "FR", digits=23)),
+    "iban_lower": lambda c, _: _iban(c, "NL", c.chars(string.ascii_uppercase, 4), 10).lower(),
     "not_iban": lambda c, _: _iban(c, good=False),
     "uuid": lambda c, _: str(uuid.UUID(int=c.random.getrandbits(128), version=4)),
+    "de_tax_id": _national("de_tax_id", "%##########", "%# ### ### ###"),
+    "fr_insee": _national("fr_insee", "S##0%75########", "S ## 0% 75 ### ### ##"),
+    "it_codice_fiscale": _national("it_codice_fiscale", "@@@@@@##LD%@###@"),
+    "es_dni_nie": _national("es_dni_nie", "########@", "X#######@", "########-@"),
+    "pl_pesel": _national("pl_pesel", "##M#D######"),
+    "nl_bsn": _national("nl_bsn", "%########"),
+    "se_personnummer": _national("se_personnummer", "##M#D#-####", "19##M#D#####"),
+    "be_national_number": _national("be_national_number", "##M#D######", "##.M#.D#-###.##"),
+    "pt_nif": _national("pt_nif", "2########"),
+    "at_svnr": _national("at_svnr", "%###D#M###", "%### D#M###"),
+    "ro_cnp": _national("ro_cnp", "%##M#D#######"),
+    "cz_rodne_cislo": _national("cz_rodne_cislo", "##M#D#/####"),
+    "gr_afm": _national("gr_afm", "%########"),
+    "hu_taj": _national("hu_taj", "%########", "%##-###-###"),
+    "us_ssn": lambda c, _: f"1{c.chars('123456789', 2)}-{c.chars('123456789', 2)}-{c.chars('123456789', 4)}",
+    "uk_nino": lambda c, _: f"AB {c.chars('0123456789', 2)} {c.chars('0123456789', 2)} 34 C",
+    "ipv4": _dotted_v4,
+    "ipv6": lambda c, _: "2001:db8:" + ":".join(c.chars("0123456789abcdef", 4) for _ in range(6)),
+    "mac": lambda c, _: _octets(c, ":"),
+    "mac_dashed": lambda c, _: _octets(c, "-"),
+    "ean": _ean,
+    "lb": lambda c, _: "{",
     "hex": lambda c, n: c.chars("0123456789abcdef", n),
 }
 

@@ -78,6 +78,32 @@ def test_a_rule_that_says_something_unknown_is_refused(tmp_path: Path, line: str
         load_rules(path)
 
 
+def test_a_rule_that_is_off_costs_and_finds_nothing_until_it_is_asked_for() -> None:
+    off = {rule.id: rule for rule in RULES.disabled}
+    assert "us_ssn" in off
+    assert not any(rule.enabled for rule in off.values())
+    assert not off.keys() & {rule.id for rule in RULES.rules}
+    text = Corpus(seed=5).expand("SSN {us_ssn}")
+    assert ENGINES[0].text(text, personal=True, field="message") == (text, {})
+    on = load_rules(enable=["us_ssn"])
+    assert Redactor(on).text(text, personal=True, field="message") == ("SSN [REDACTED:us_ssn]", {"us_ssn": 1})
+    assert {rule.id for rule in on.disabled} == off.keys() - {"us_ssn"}
+    assert on.version != RULES.version
+    assert Redactor(on).suspect(text, personal=True)
+    assert not ENGINES[0].suspect(text, personal=True)
+
+
+def test_switching_on_an_unknown_rule_is_an_error_with_the_names_there_are() -> None:
+    with pytest.raises(RuleError, match="us_ssm") as caught:
+        load_rules(enable=["us_ssm"])
+    assert "us_ssn" in (caught.value.hint or "")
+
+
+def test_there_are_rules_for_what_people_leak() -> None:
+    assert len(RULES.rules) >= 200
+    assert all(len(r.positive) >= 2 and len(r.negative) >= 2 for r in (*RULES.rules, *RULES.disabled))
+
+
 def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match="cannot be read"):
         load_rules(tmp_path / "absent.toml")

@@ -220,6 +220,14 @@ def test_tokens_of_every_key_are_found_in_the_columns_of_the_filter_and_survive_
     assert matching([("user", "ada@example.com")], rows) == [2]
 
 
+@pytest.mark.parametrize("text", ["οδός", "οδόσ", "ΟΔΌΣ", "Οδός μ"])
+def test_both_lower_case_sigmas_are_the_upper_case_one(text: str) -> None:
+    rows = numbered(
+        {"message": "ΟΔΌΣ ΜΟΥ"}, {"user_name": "οδός μου"}, {"resource_name": "οδόσ μου"}, {"message": "οδό"}
+    )
+    assert matching([("q", text)], rows) == [0, 1, 2]
+
+
 def test_wildcards_of_like_are_ordinary_characters() -> None:
     rows = numbered(
         {"message": "100% sure"}, {"message": "1000 sure"}, {"message": "a_b"}, {"message": "aXb"}

@@ -1,13 +1,11 @@
-"""Every rule of the packaged rule file as people see it: also those that are off unless a policy asks."""
+"""Every packaged rule as people see it: also those that are off unless a policy asks."""
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib import resources
 from typing import NamedTuple
 
-from otel_audit.exporter.redaction.rules import RuleClass
+from otel_audit.exporter.redaction.rules import RuleClass, load_rules
 
 
 class RuleFacts(NamedTuple):
@@ -28,31 +26,16 @@ class RuleFacts(NamedTuple):
 
 @cache
 def catalogue() -> tuple[RuleFacts, ...]:
-    """The facts of all rules, in file order."""
-    source = resources.files("otel_audit.exporter.redaction").joinpath("rules.toml").read_text()
-    data = tomllib.loads(source)
+    """The facts of all rules: those that run, those that are off, names."""
+    known = load_rules()
     rules = [
-        RuleFacts(
-            id=item["id"],
-            rule_class=item["class"],
-            kind="rule",
-            enabled=bool(item.get("enabled", True)),
-            replacement=item.get("replace", "marker"),
-            anchors=tuple(item.get("anchors", ())),
-            validator=item.get("validator", ""),
-        )
-        for item in data["rule"]
+        RuleFacts(rule.id, rule.rule_class, "rule", rule.enabled, rule.replace, rule.anchors, rule.validator)
+        for rule in (*known.rules, *known.disabled)
     ]
     names = [
         RuleFacts(
-            id=item["id"],
-            rule_class=item["class"],
-            kind="name",
-            enabled=True,
-            replacement="marker",
-            anchors=(*item.get("words", ()), *item.get("exact", ())),
-            validator="",
+            name.id, name.rule_class, "name", True, "marker", (*name.words, *name.exact), name.validator
         )
-        for item in data["name"]
+        for name in known.names
     ]
     return (*rules, *names)

@@ -54,7 +54,8 @@ def _rows(
             given = _PARAMETERS.search(text, end, end + _PARAMETERS_WITHIN)
             spans, end = _row(text, given.end(), len(rules)) if given else ([], end)
         for (start, stop), rule in zip(spans, rules, strict=False):
-            if rule is not None and text[start:stop].lower() not in _NOTHING_SAID:
+            value = text[start:stop]
+            if rule is not None and value.lower() not in _NOTHING_SAID and rule.covers(value):
                 yield start, stop, rule
         following = _NEXT_ROW.match(text, end)
         if following is None:

@@ -14,22 +14,15 @@ from otel_audit.exporter.redaction.validators import is_opaque
 
 _JOIN: Final = "[-_. ]?"
 _TAIL: Final = r"[a-z0-9_.\[\]-]{0,24}"
-_BETWEEN: Final = (
-    r"""(["'\\]{0,4}[ \t\r\n]{0,4}(?:=>|:=|=|:|>)[ \t]{0,4}[\[({]{0,2}|[ ]{1,4}(?:(?:is|was|to)[ ]{1,4})?)"""
-)
+_BETWEEN: Final = r"""(["'\\]{0,4}[ \t\r\n]{0,4}(?:=>|:=|=|:|>)[ \t]{0,4}[\[({]{0,2}|[ ]{1,4})"""
 _SEPARATOR: Final = re.compile(r"=>|:=|[=:>]")
 # Inside an escaped string one backslash and a quote end the value, more backslashes belong to it.
 _ESCAPED: Final = re.compile(r"""\\+["'][^"'\\]*(?:\\\\+["']?[^"'\\]*)*""")
 _ESCAPED_OPENING: Final = re.compile(r"""\\+["']""")
 _QUOTED: Final = re.compile(r"""[bBuU]?"[^"\\]*(?:\\[^\r\n][^"\\]*)*|[bBuU]?'[^'\\]*(?:\\[^\r\n][^'\\]*)*""")
+# A quote inside a literal of SQL is written twice.
+_DOUBLED: Final = re.compile(r"''[^'\s,;)][^']*")
 _STOP: Final = re.compile(r"""[ \t\r\n&"'<>]""")
-_SAYING: Final = frozenset({"is", "was", "to"})
-_WORD: Final = re.compile(r"""[^ \t\r\n"'<>]{1,128}""")
-_CODE: Final = re.compile("[0-9]{4,8}|[0-9]{3}-[0-9]{3}")
-_PASSWORD_MIN: Final = 6
-_ALGORITHM: Final = re.compile(
-    r"(?:sha|md|aes|rsa|utf|base|argon|pbkdf|scrypt|bcrypt|oauth|hs|rs|es|ed)-?[0-9-]*[a-z]{0,2}"
-)
 _EQUALS: Final = re.compile("=")
 _LEFT: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{0,64}")
 _NAME_CHAR: Final = re.compile(r"[A-Za-z0-9_.\[\]-]")
@@ -51,9 +44,12 @@ _INNOCENT_WORDS: Final = (
     "wrong expired expires changed updated reset removed rotated revoked created deleted set must "
     "should is was has have not too cannot can will may please your the a an for of to with and or "
     "string str number int bool boolean object redacted hidden masked * ** *** **** ***** ****** "
-    "******* ********"
+    "******* ******** it never erforderlich requis requise obligatoire obligatorio obbligatoria "
+    "minimum minimal mindestens mínimo minimo minimaal inherit"
 )
 _INNOCENT: Final = frozenset(_INNOCENT_WORDS.split())
+# `${DB_PASSWORD}` is filled in elsewhere; two digits are a length or a count.
+_UNFILLED: Final = re.compile(r"\$\{{1,2}[ ]?[A-Za-z_][A-Za-z0-9_.-]*[ ]?\}{0,2}|[0-9]{1,2}")
 # A longer run without a space is no prose, and refusing only short values keeps one pass linear.
 _PROSE_CHARS_MAX: Final = 64
 FILLER: Final = "\x01"
@@ -81,9 +77,6 @@ class Pairs:
         while (match := search(at)) is not None:
             start, at, between, _ = match
             looks.take()
-            if folded[between:at].strip() in _SAYING:
-                yield from self._said(text, folded, start, between, at)
-                continue
             found = _SEPARATOR.search(folded, between, at)
             rule = self._named(text, folded, start, between, found.group() if found is not None else " ")
             end = values.end(at) if rule is not None else at
@@ -94,22 +87,6 @@ class Pairs:
             if span is not None:
                 yield (*span, rule)
                 at = max(at, span[1])
-
-    def _said(
-        self, text: str, folded: str, start: int, end: int, at: int
-    ) -> Iterator[tuple[int, int, NameRule]]:
-        """What a sentence tells: "the password is …", "your login code is …"."""
-        left = _LEFT.match(text[max(0, start - 64) : start][::-1])
-        rule = self._names.rule(text[start - (left.end() if left else 0) : end].strip(" -.[]"))
-        value = _WORD.match(text, at)
-        if rule is None or value is None or FILLER in folded[at : value.end()]:
-            return
-        word = value.group().rstrip(".,;:!?)")
-        telling = (
-            _CODE.fullmatch(word) if rule.id == "otp" else rule.id == "password" and _like_a_password(word)
-        )
-        if telling:
-            yield at, at + len(word), rule
 
     def _named(self, text: str, folded: str, start: int, end: int, separator: str) -> NameRule | None:
         """The rule of the name around folded[start:end], when the separator joins a value to it."""
@@ -123,6 +100,8 @@ class Pairs:
             spaces = _SPACES.match(text, end)
             quoted = spaces is not None and text[spaces.end() : spaces.end() + 1] in ("'", '"')
             return rule if quoted and rule is not None and rule.id == "password" else None
+        if folded.startswith(":", key_start - 1) and "arn:" in folded[max(0, key_start - 96) : key_start]:
+            return None
         if separator == ">" and folded[max(0, key_start - 1) : key_start] not in ("<", ":"):
             return None
         return rule
@@ -157,7 +136,7 @@ class _Values:
             end = self._end_of_escaped(start)
             if end > start:
                 return end
-        quoted = _QUOTED.match(self._text, start)
+        quoted = _DOUBLED.match(self._text, start) or _QUOTED.match(self._text, start)
         return quoted.end() if quoted is not None else self._stops.at(start)
 
     def assigns(self, start: int, end: int) -> bool:
@@ -196,21 +175,16 @@ def _narrowed(
         return None
     if end - start <= _PROSE_CHARS_MAX and _is_prose(rule, assigned or quoted, text[start:end]):
         return None
+    if not rule.covers(text[start:end]):
+        return None
     if rule.id == "password" and text.startswith("/", start) and text.endswith("PWD=", 0, start):
         return None
     return start, end
 
 
-def _like_a_password(word: str) -> bool:
-    """Letters beside digits or signs, and no algorithm: `hunter2`, but not `required` or `sha256`."""
-    letters = any(map(str.isalpha, word))
-    others = any(not char.isalpha() and char not in "-'’_./" for char in word)
-    return len(word) >= _PASSWORD_MIN and letters and others and not _ALGORITHM.fullmatch(word.lower())
-
-
 def _is_prose(rule: NameRule, assigned: bool, value: str) -> bool:
     folded = value.lower()
-    if folded.strip(".!,;:?") in _INNOCENT or folded.startswith("//"):
+    if folded.strip(".!,;:?") in _INNOCENT or folded.startswith("//") or _UNFILLED.fullmatch(value):
         return True
     # "token: expired yesterday", "authorization: granted".
     return (

@@ -40,7 +40,7 @@ def _mask_phone(secret: str, rule_id: str, prefixes: tuple[str, ...]) -> str:
 
 
 def _compact(grouped: str) -> str:
-    return grouped.replace(" ", "").replace("-", "")
+    return grouped.replace(" ", "").replace("-", "").replace(".", "")
 
 
 def _mask_card(secret: str, rule_id: str, prefixes: tuple[str, ...]) -> str:

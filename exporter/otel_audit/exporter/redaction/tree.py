@@ -120,7 +120,7 @@ class TreeWalk:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
-            return self._number(value, str(value), path, hits) if value > 10**13 else value
+            return self._number(value, str(value), path, hits) if value > 10**12 else value
         if depth >= _DEPTH_MAX and isinstance(value, dict | list | tuple):
             hits[ENGINE_ERROR, path] += 1
             return marker(ENGINE_ERROR)
@@ -140,7 +140,7 @@ class TreeWalk:
             inner = f"{path}.{name}"[:_PATH_CHARS_MAX]
             for hit, count in name_hits.items():
                 hits[hit, inner] += count
-            dropped_by = rule.id if rule is not None else None
+            dropped_by = rule.id if rule is not None and rule.covers(item) else None
             if dropped_by is None and named is not None and name.lower().replace("_", "") in _VALUE_KEYS:
                 dropped_by = named
             if dropped_by is None:
@@ -157,7 +157,7 @@ class TreeWalk:
         for name, item in value.items():
             if isinstance(item, str) and isinstance(name, str) and name.lower() in _NAME_KEYS:
                 rule = self._redactor.names.rule(item)
-                if rule is not None:
+                if rule is not None and not rule.validator:
                     return rule.id
         return None
 

@@ -20,9 +20,13 @@ from otel_audit.exporter.redaction.hits import TooManyLooks
 # Percent-encoding inside percent-encoding inside a JSON escape; deeper nesting is not met in practice.
 LAYERS_MAX: Final = 3
 _ESCAPE: Final = re.compile(
-    r"(?:%[0-9A-Fa-f]{2})++|(?:\\u[0-9A-Fa-f]{4})++|(?:\\x[0-9A-Fa-f]{2})++|(?:\\/)++"
+    r"(?:%[0-9A-Fa-f]{2})++|(?:\\u[0-9A-Fa-f]{4})++|(?:\\x[0-9A-Fa-f]{2})++|(?:\\/)++|\\[nrt]"
     r"|&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});|&(?:quot|apos|amp|lt|gt);"
 )
+# In a form a plus sign is a space; elsewhere it is itself, so both are read.
+_FORM_TRIGGER: Final = "[A-Za-z0-9_]=[A-Za-z0-9%:._-]{1,32}[+]"
+_FORM: Final = re.compile(_FORM_TRIGGER)
+_WHITE: Final = {"n": "\n", "r": "\r", "t": "\t"}
 # Nothing a person sees: control characters, joiners, direction marks, variation selectors, tags.
 _INVISIBLE_SPANS: Final = (
     (0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x7F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C),
@@ -48,9 +52,10 @@ _LOOK_ALIKES: Final = dict(
 DISGUISE_TRIGGERS: Final = (
     "%[0-9A-Fa-f]{2}",
     r"\\[ux][0-9A-Fa-f]{2}",
-    r"\\/",
+    r"\\[/nrt]",
     "&#[xX]?[0-9A-Fa-f]{2,6};",
     "&(?:quot|apos|amp|lt|gt);",
+    _FORM_TRIGGER,
 )
 """Patterns of what a view would undo in ASCII text."""
 
@@ -101,9 +106,11 @@ def disguise_class() -> str:
 
 
 def views(text: str) -> Iterator[View]:
-    """The plain reading of text, then one a layer of escapes, at most LAYERS_MAX. Raises TooManyLooks."""
+    """The plain reading of text, as a form, then one a layer of escapes. Raises TooManyLooks."""
     view = _plain(text)
     yield view
+    if "+" in view.text and _FORM.search(view.text):
+        yield _unescaped(View(view.text.replace("+", " "), view.origin))
     for _ in range(LAYERS_MAX):
         if not any(map(view.text.__contains__, "%\\&")):
             return
@@ -173,6 +180,8 @@ def _unescape(match: re.Match[str]) -> tuple[str, Sequence[int]]:
         return html.unescape(found)[:1], range(1)
     if found[0] == "%":
         return _from_octets(bytes.fromhex(found.replace("%", "")))
+    if found[1] in _WHITE:
+        return _WHITE[found[1]], range(1)
     if found[1] == "/":
         return "/" * (len(found) // 2), range(0, len(found), 2)
     size = 6 if found[1] == "u" else 4

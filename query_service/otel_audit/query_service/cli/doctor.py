@@ -13,14 +13,14 @@ import click
 from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.redaction.tenant_policy import parse_policy
 from otel_audit.exporter.startup import Check, app_checks, report
-from otel_audit.exporter.store.errors import StoreError
+from otel_audit.exporter.store.errors import DataGone, StoreError
 from otel_audit.exporter.store.files.blobs import LocalBlobs
 from otel_audit.exporter.store.ledger.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.regions.known import refuse_gone
 from otel_audit.exporter.store.regions.residency import survey
 from otel_audit.instrumentation.errors import AuditError
 
-from ..app.core import refuse_lost_regions
 from ..app.local_control import ask_server
 from ..control.deletions import Deletions
 from ..control.tenant import Tenant
@@ -69,7 +69,6 @@ def _regions(cli: CliContext) -> Iterator[Check]:
         roots = cli.region_roots()
         with cli.control() as database:
             tenants = Tenants(database)
-            refuse_lost_regions(tenants, cli.settings())
             known = tenants.list()
             pins = {tenant.id: tenant.region for tenant in known}
             leaving = Deletions(database).unfinished()
@@ -79,6 +78,7 @@ def _regions(cli: CliContext) -> Iterator[Check]:
     for region, root in roots.items():
         yield from _keys(root.keys)
         yield from _manifests(root)
+        yield _folders(region, root)
         writable = os.access(root.path, os.W_OK) or not root.path.exists()
         yield Check("region", writable, f"{region} at {root.path}", "make it writable for this user")
     yield from _policies(known)
@@ -100,6 +100,14 @@ def _policies(tenants: Iterable[Tenant]) -> Iterator[Check]:
         except AuditError as error:
             again = f"nothing of it is stored until: otel-audit tenant set {tenant.id} --redaction FILE"
             yield Check("redaction", False, f"policy of {tenant.id}: {error.message}", again)
+
+
+def _folders(region: str, root: RegionRoot) -> Check:
+    try:
+        refuse_gone(root)
+    except DataGone as error:
+        return Check("folders", False, error.message, error.hint)
+    return Check("folders", True, f"every folder of region {region} that held rows is there")
 
 
 def _manifests(root: RegionRoot) -> Iterator[Check]:
