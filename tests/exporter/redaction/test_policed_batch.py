@@ -104,6 +104,16 @@ def test_rules_and_classes_have_actions_and_the_stricter_one_counts(tmp_path: Pa
     assert "[REDACTED:email]" in strict["message"]
 
 
+def test_a_rule_that_is_off_runs_where_a_policy_switches_it_on(tmp_path: Path) -> None:
+    text = Corpus(9).expand("from 192.0.2.77")
+    assert one(policed(tmp_path, ""), message=text)["message"] == text
+    switched_on = one(
+        policed(tmp_path, 'enable = ["ip_address"]\n[rules]\nip_address = "redact"'), message=text
+    )
+    assert switched_on["message"] == "from [REDACTED:ip_address]"
+    assert switched_on["policy_version"].split("-")[1] != RULES.version
+
+
 def test_secrets_go_whatever_the_policy_says(tmp_path: Path) -> None:
     jwt, key = Corpus(5).expand("{jwt}"), "sk_live_" + "a8F2k9Lm3Qx7Tz5W" + "4242"
     for action in ("keep", "mask", "redact", "tokenise"):

@@ -69,6 +69,8 @@ def test_every_column_may_be_set_or_is_refused_with_a_reason() -> None:
         ('[classes]\npersonnal = "redact"', "there is no class 'personnal'", "personal"),
         ('[field]\nuser_id = "mask"', "there is no part 'field'", "did you mean fields"),
         ('enable = ["no_such_rule"]', "there is no rule 'no_such_rule'", ""),
+        ('enable = ["us_ss"]', "there is no rule 'us_ss'", "did you mean us_ssn"),
+        ('[rules]\nus_ssn = "redact"', "rule us_ssn is off", 'enable = ["us_ssn"]'),
         ('enable = "us_ssn"', "enable is not a list of rule ids", "enable = ["),
         ('[rules]\njwt = "keep"', "jwt cannot be 'keep'", "redact"),
         ('[rules]\npassword = "mask"', "password cannot be 'mask'", "redact"),
@@ -99,6 +101,7 @@ def test_the_catalogue_shows_every_rule_without_its_pattern() -> None:
     assert facts["email"].rule_class == "personal"
     assert facts["email"].enabled
     assert facts["email"].replacement == "mask_email"
+    assert not facts["us_ssn"].enabled
     assert {item.id for item in catalogue() if item.kind == "name"} >= {"password", "cookie"}
 
 

@@ -92,6 +92,14 @@ def _regions(cli: CliContext) -> Iterator[Check]:
     yield _strangers(sorted(stored - pins.keys() - {item.tenant for item in leaving}), len(pins))
 
 
+def _folders(region: str, root: RegionRoot) -> Check:
+    try:
+        refuse_gone(root)
+    except DataGone as error:
+        return Check("folders", False, error.message, error.hint)
+    return Check("folders", True, f"every folder of region {region} that held rows is there")
+
+
 def _policies(tenants: Iterable[Tenant]) -> Iterator[Check]:
     """Policies that this release cannot use: events of those organizations are refused."""
     for tenant in tenants:
@@ -100,14 +108,6 @@ def _policies(tenants: Iterable[Tenant]) -> Iterator[Check]:
         except AuditError as error:
             again = f"nothing of it is stored until: otel-audit tenant set {tenant.id} --redaction FILE"
             yield Check("redaction", False, f"policy of {tenant.id}: {error.message}", again)
-
-
-def _folders(region: str, root: RegionRoot) -> Check:
-    try:
-        refuse_gone(root)
-    except DataGone as error:
-        return Check("folders", False, error.message, error.hint)
-    return Check("folders", True, f"every folder of region {region} that held rows is there")
 
 
 def _manifests(root: RegionRoot) -> Iterator[Check]:

@@ -19,10 +19,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 3
 """Raised by one with every change of a table; an older binary refuses a newer database.
 
-2 added `holds` and `tenant_deletions`, 3 `region_claims`, 4 `redaction_policies`.
+2 added `holds` and `tenant_deletions`, 3 `region_claims` and `redaction_policies`.
 """
 
 METADATA: Final = MetaData()

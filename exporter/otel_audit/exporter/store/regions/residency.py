@@ -88,10 +88,10 @@ def _traces(root: RegionRoot) -> Iterator[tuple[str, Path]]:
             yield path.name.removeprefix("tenant="), path
     for path in sorted(Keyring(root.keys).folder.glob("*.key")):
         yield path.stem, path
-    for path in sorted(Keyring(root.keys).tokens.folder.glob("*")):
-        yield path.name, path
     for tenant in known_tenants(root):
         yield tenant, root.known / tenant
+    for path in sorted(Keyring(root.keys).tokens.folder.glob("*")):
+        yield path.name, path
     for path in sorted(root.reads.glob("*.json")):
         yield path.name.partition(".")[0], path
 
