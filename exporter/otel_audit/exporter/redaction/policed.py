@@ -26,15 +26,16 @@ _REDACTORS_MAX: Final = 64
 
 def rules_of(policy: Policy, rules: RuleSet, *, redact: bool = False) -> RuleSet:
     """The rules as the policy changes them. redact: personal data becomes a marker, whatever its mask."""
-    kept = []
+    kept, off = [], list(rules.disabled)
     for rule in rules.rules:
         action = policy.of_rule(rule.id, rule.rule_class)
         if action == "keep":
+            off.append(rule)
             continue
         if action == "redact" or (redact and rule.rule_class == "personal"):
             rule = dataclasses.replace(rule, replace="marker")
         kept.append(rule)
-    return dataclasses.replace(rules, rules=tuple(kept))
+    return dataclasses.replace(rules, rules=tuple(kept), disabled=tuple(off))
 
 
 def stored_version(policy: Policy, rules: RuleSet) -> str:
