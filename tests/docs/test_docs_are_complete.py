@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from otel_audit.exporter.store.schema import COLUMNS
+from otel_audit.exporter.store.upkeep.headroom import HEADROOM_BYTES
+from otel_audit.exporter.wal.segment import FREE_BYTES_MIN, RESERVE_BYTES
 from otel_audit.query_service.cli.main import COMMANDS
 from otel_audit.query_service.filters import FILTERS
 from otel_audit.query_service.settings import SETTINGS
@@ -55,6 +57,17 @@ def test_every_test_that_the_page_on_faults_names_exists() -> None:
         assert set(named) <= defined, set(named) - defined
 
 
+def test_what_is_kept_free_of_a_disk_is_documented_with_its_size() -> None:
+    page = doc("operations.md")
+    for name, size in (
+        ("headroom", HEADROOM_BYTES),
+        ("log floor", FREE_BYTES_MIN),
+        ("log reserve", RESERVE_BYTES),
+    ):
+        [row] = re.findall(rf"^\| {name} \| ([^|]+) \|", page, re.MULTILINE)
+        assert f"{size >> 20} MiB" in row
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", doc(page)):
@@ -80,3 +93,8 @@ def test_dependencies_point_one_way(room: str) -> None:
         text = path.read_text()
         for other in ARROWS[room]:
             assert f"otel_audit.{other}" not in re.sub(r'""".*?"""', "", text, flags=re.DOTALL), path
+
+
+def test_the_files_of_the_store_know_nothing_of_their_upkeep() -> None:
+    for path in (ROOT / "exporter/otel_audit/exporter/store/files").glob("*.py"):
+        assert "upkeep" not in path.read_text(), path

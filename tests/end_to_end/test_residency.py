@@ -216,7 +216,8 @@ def test_a_move_with_the_service_stopped_takes_everything_along(place: Place) ->
 
 def test_a_command_without_the_servers_regions_refuses_instead_of_guessing(place: Place) -> None:
     place.server.stop()
-    for arguments in (("search", "--tenant", "acme"), ("serve", "--http", "127.0.0.1:0")):
+    listeners = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "http", "metrics")]
+    for arguments in (("search", "--tenant", "acme"), ("serve", *listeners)):
         done = run(place.data, *arguments, check=False)
         assert done.returncode == 1
         assert "not configured" in done.stderr

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServ
 from otel_audit.exporter.store.errors import StoreUnavailable
 from otel_audit.exporter.store.partition import RegionRoot
 from otel_audit.exporter.store.store import Store
-from otel_audit.exporter.store.upkeep.reserve import RESERVE_BYTES
+from otel_audit.exporter.store.upkeep.headroom import HEADROOM_BYTES
 from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS
 from otel_audit.instrumentation.ids import uuid7
 from otel_audit.query_service.engine import Engine
@@ -83,7 +83,7 @@ def test_without_room_senders_are_told_to_try_again_and_it_heals_by_itself(tmp_p
 class SmallDisk(FaultyFiles):
     """A disk with so much left as a test says."""
 
-    free = 2 * RESERVE_BYTES
+    free = 2 * HEADROOM_BYTES
 
     def free_bytes(self, descriptor: int) -> int:
         return self.free
@@ -95,7 +95,7 @@ def test_the_last_room_of_the_disk_is_for_our_own_events_so_searches_still_answe
     try:
         server.core.tenants.add("acme")
         server.ingest("acme", 3)
-        fs.free = RESERVE_BYTES - 1
+        fs.free = HEADROOM_BYTES - 1
         with pytest.raises(StoreUnavailable, match="disk is full"):
             server.fill("acme", 1, datetime.now(UTC))
         with server.client(server.token("acme")) as client:
@@ -108,7 +108,7 @@ def test_the_last_room_of_the_disk_is_for_our_own_events_so_searches_still_answe
             assert "disk is full" in ready.json()["degraded"][0]
         assert server.trail("acme", ("action", "search"))
         assert server.core.store.seal() > 0
-        fs.free = RESERVE_BYTES
+        fs.free = HEADROOM_BYTES
         server.fill("acme", 1, datetime.now(UTC))
     finally:
         server.stop()

@@ -58,6 +58,7 @@ class Imports:
         *,
         historic: bool = False,
         months: Mapping[str, int] | None = None,
+        allow_expired: bool = False,
     ) -> Counts:
         """Import lines, each bytes or a value to be written as JSON."""
         data = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
@@ -70,6 +71,7 @@ class Imports:
             aside,
             historic=historic,
             months=months,
+            allow_expired=allow_expired,
             now_ns=lambda: int(self.now.timestamp()) * 1_000_000_000,
             on_rejected=lambda file, line, reason: self.rejected.append((line, reason)),
         )

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
 
 from otel_audit.exporter.store.files.verified import VerifiedFiles
+from otel_audit.exporter.store.intake.frame import Frame
 from otel_audit.exporter.store.schema import VIEW
 from otel_audit.exporter.store.snapshot import FileRef
 from otel_audit.exporter.store.upkeep.held import NUMBERS, Held
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # Nobody waits for the answer, and cutting it off only makes retention keep more than it must.
 _DEADLINE_S: Final = 600.0
+# For the rows of one request.
+_ARRIVALS_MEMORY: Final = "256MB"
 # About 10 MB of digests. More partitions than this are simply judged anew.
 _WHOLE_MAX: Final = 100_000
 
@@ -136,6 +140,51 @@ class HeldRows:
             raise _Unknown(f"hold {hold.name} needs {ref.path.name}, which cannot be read") from error
         if damage is not None:
             raise _Unknown(f"hold {hold.name} needs {damage.file}: {damage.reason}")
+
+
+class HeldArrivals:
+    """Which rows of an import the organization's holds keep (an importer's `HeldOf`). Not thread-safe.
+
+    When that cannot be known all are kept, as retention does.
+    """
+
+    def __init__(self, holds: Holds, tenant: str, now: Callable[[], float] = time.time) -> None:
+        self._holds, self._tenant, self._now = holds, tenant, now
+        self._engine: Engine | None = None
+
+    def __call__(self, rows: pa.RecordBatch) -> Collection[int]:
+        """Indexes of the held ones among rows of schema ROW. Never raises."""
+        try:
+            return self._judge(rows)
+        except (AuditError, _Unknown) as error:
+            _log.error(
+                "expired events of %s are stored, as its holds cannot be judged: %s", self._tenant, error
+            )
+            return range(rows.num_rows)
+
+    def close(self) -> None:
+        """End the engine if one was needed."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _judge(self, rows: pa.RecordBatch) -> Collection[int]:
+        # Asked anew each time, so that a hold which comes during a long import counts.
+        scopes = [_scope(hold) for hold in self._holds.active(self._tenant, self._now())]
+        if not scopes:
+            return ()
+        if self._engine is None:
+            self._engine = Engine(memory_limit=_ARRIVALS_MEMORY, threads=1)
+        # As they will be stored; the numbers are these rows' own.
+        table = Frame(self._tenant, "", 0, rows).view()
+        found: set[int] = set()
+        with self._engine.scan((), table, deadline_s=_DEADLINE_S) as scan:
+            for scope in scopes:
+                if len(found) < rows.num_rows:
+                    condition, params = scope.where()
+                    held = scan.table("SELECT seq FROM", scan.source, "WHERE", condition, params=params)
+                    found.update(held["seq"].to_pylist())
+        return found
 
 
 def _digest(tenant: str, holds: Sequence[Hold], files: Sequence[FileRef]) -> bytes:

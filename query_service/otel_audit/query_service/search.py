@@ -35,8 +35,9 @@ from .position import (
 LIMIT_MAX: Final = 1_000
 """Events of one page: about 2 MB of JSON."""
 
-SNAPSHOT_TRIES: Final = 5
-"""Files leave minutes apart at the most frequent, so a query that meets it five times has another trouble."""
+SNAPSHOT_TRIES: Final = 20
+"""A round of merges takes files away eight times in a row, and each may cost a slow query one try; what needs
+more, even with retention at work, has another trouble."""
 
 # The first group answers an unfiltered page alone; each next one is larger, so that a rare filter over
 # a long time costs a handful of queries.
@@ -115,7 +116,7 @@ def on_snapshot(
     """Answer `query` from a snapshot at `pinned` (else: now), again from a new one when files went away.
 
     filters: their time range and free text choose the files; None is all of them. Raises FilesChanged after
-    five tries.
+    SNAPSHOT_TRIES.
     """
     start = filters.time_from if filters else None
     end = time_to or (filters.time_to if filters else None)

@@ -20,7 +20,7 @@ from .auth.principal import Principal
 from .auth.refusals import RefusalCounter, RefusalKey, Tally, minute_of
 from .auth.request_facts import RequestFacts
 from .control.database import OPERATOR, ControlDatabase
-from .control.outbox import Outbox
+from .control.outbox import Outbox, Waiting
 from .control.own_events import plain, read_event, refusal_event
 from .control.own_request import own_request
 from .control.reads import WaitingReads
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 DRAIN_INTERVAL_S: Final = 0.25
 # One request's worth; the next round takes the rest.
 _DRAIN_ROWS: Final = 200
+# Organizations whose events cannot be stored and are passed over in one round; each is tried once a round.
+_PASSED_OVER_MAX: Final = 1_000
 # A person who pages for longer than a session lasts starts a new read.
 _ONCE_AGE_S: Final = 8 * 3600
 # Reads in progress of more people than one server serves.
@@ -200,8 +202,22 @@ class SelfAudit:
             return moved
 
     def _drain(self, outbox: Outbox | WaitingReads) -> int:
-        rows = outbox.waiting(_DRAIN_ROWS)
-        failed: dict[str, AuditError] = {}
+        moved, failed = 0, dict[str, AuditError]()
+        while True:
+            rows = outbox.waiting(_DRAIN_ROWS, without=failed)
+            self._move(outbox, rows, failed)
+            moved += len(rows)
+            # What a region that is down cannot take may be older than all that the others could.
+            if not failed or len(rows) < _DRAIN_ROWS or len(failed) >= _PASSED_OVER_MAX:
+                break
+        if failed:
+            raise next(iter(failed.values()))
+        return moved
+
+    def _move(
+        self, outbox: Outbox | WaitingReads, rows: Sequence[Waiting], failed: dict[str, AuditError]
+    ) -> None:
+        """Store rows and take them out of their outbox; whose cannot be stored is added to `failed`."""
         for tenant, group in groupby(rows, key=lambda row: row.tenant):
             members = list(group)
             if tenant in failed:
@@ -213,9 +229,6 @@ class SelfAudit:
                 outbox.done(members)
             except AuditError as error:
                 failed[tenant] = error
-        if failed:
-            raise next(iter(failed.values()))
-        return len(rows)
 
     def start(self) -> None:
         """Drain and flush in a thread until `stop`."""

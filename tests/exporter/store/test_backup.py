@@ -313,6 +313,19 @@ def test_a_folder_with_anything_in_it_takes_no_backup_and_no_restore(
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
 
 
+def test_a_backup_takes_neither_another_backup_nor_a_restored_copy(
+    store: Store, root: RegionRoot, tmp_path: Path
+) -> None:
+    backed_up(root, tmp_path / "b")
+    before = sorted(tmp_path.rglob("b/**/*"))
+    with pytest.raises(BackupError, match="lies in the backup") as refusal:
+        restore(tmp_path / "b", {"default": RegionRoot(tmp_path / "b" / "new")}, before_use=lambda _: None)
+    assert refusal.value.hint
+    with pytest.raises(BackupError, match="lies in the backup"):
+        backed_up(root, tmp_path / "b" / "wal" / "new")
+    assert sorted(tmp_path.rglob("b/**/*")) == before
+
+
 class Interrupted(Exception):
     pass
 

@@ -23,6 +23,7 @@ from otel_audit.exporter.store.ledger.checkpoint import (
     encode_checkpoint,
     read_checkpoint,
     take_checkpoint,
+    uncovered,
 )
 from otel_audit.exporter.store.ledger.entry import encode_entry
 from otel_audit.exporter.store.ledger.state import STATE_EVERY_ENTRIES
@@ -192,7 +193,43 @@ def test_the_checkpoints_of_this_release_are_read_by_every_later_one(tmp_path: P
     assert json.loads(encode_checkpoint(found)) == GOLDEN
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"version": 1, "tenant": "acme"}', b"\xff"])
+def test_rows_that_came_to_files_after_a_checkpoint_are_counted_as_unproved(root: RegionRoot) -> None:
+    taken = take_checkpoint(root, "acme", NOW)
+    assert uncovered(root, taken) == 0
+    grow(root, 2)
+    assert uncovered(root, taken) == 4
+    (root.path / "writer-id").unlink()  # as in a restored copy: another writer goes on
+    grow(root, 1)
+    assert uncovered(root, taken) == 6
+
+
+def changed(**fields: Any) -> bytes:
+    """The golden checkpoint with another value in the mark of its writer, or in itself."""
+    made = json.loads(json.dumps(GOLDEN))
+    for name, value in fields.items():
+        (made["writers"]["w0123456789ab"] if name not in made else made)[name] = value
+    return json.dumps(made).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"version": 1, "tenant": "acme"}',
+        b"\xff",
+        changed(writers={}),
+        changed(writers={"w0123456789ab": {}}),
+        changed(version=0),
+        changed(tenant="../acme"),
+        changed(time="yesterday"),
+        changed(entry=0),
+        changed(sha256="ab"),
+        changed(sealed_to=-1),
+        changed(rows=None),
+    ],
+)
 def test_what_is_no_checkpoint_is_refused_with_a_hint(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.json"
     path.write_bytes(content)

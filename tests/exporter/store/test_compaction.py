@@ -242,3 +242,18 @@ def test_a_hold_that_came_during_the_run_keeps_everything(store: Store) -> None:
 def test_a_merge_opens_a_bounded_number_of_files_at_once() -> None:
     many = [ref(f"f{n:04d}", "2026-03-01") for n in range(2 * FILES_MAX + 1)]
     assert [len(group) for group in plan(many, date(2026, 3, 10))] == [FILES_MAX, FILES_MAX]
+
+
+def test_a_tenant_with_much_to_merge_keeps_no_other_waiting(store: Store) -> None:
+    def files(tenant: str) -> int:
+        return len(store.snapshot(tenant).files)
+
+    for _ in range(2):
+        days = [row(time=DAY - timedelta(days=day)) for day in range(5)]
+        store.append({"acme": batch(*days), "globex": batch(row(time=DAY)), "zeta": batch(row(time=DAY))})
+        store.seal()
+    for _ in range(3):
+        assert store.compact(merges_max=1) == 1
+    assert (files("acme"), files("globex"), files("zeta")) == (9, 1, 1)
+    store.compact()
+    assert files("acme") == 5

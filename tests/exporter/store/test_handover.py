@@ -28,7 +28,7 @@ class Room:
     def __init__(self, folder: Path) -> None:
         self.store = Store(RegionRoot(folder))
         self.full = False
-        self.handover = Handover(Intake(self), lambda tenant: tenant == "acme")
+        self.handover = Handover(Intake(self), lambda tenant: tenant == "acme", folder / "run")
         self.client = HandoverClient(str(self.handover.path))
 
     def stored(self, tenant: str, event_ids: list[str]) -> Mapping[str, set[str]]:
@@ -161,7 +161,7 @@ def test_a_ninth_sender_is_told_to_come_back(room: Room) -> None:
 
 
 def test_only_the_same_user_reaches_the_socket(room: Room) -> None:
-    assert stat.S_IMODE(room.handover.path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(room.handover.path.stat().st_mode) == 0o600
 
 
 def test_a_hole_in_a_conversation_ends_it_and_not_the_server(room: Room) -> None:

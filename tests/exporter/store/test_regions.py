@@ -149,3 +149,14 @@ def test_any_trace_under_another_root_is_a_problem(
     [found, _] = survey(roots, PINS)
     assert len(found.problems) == 1
     assert str(roots["us"].path) in found.problems[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_region_that_cannot_be_closed_keeps_no_other_open(roots: dict[str, RegionRoot]) -> None:
+    stores = RegionStores(roots, PINS.get)
+    lock = next(fd for fd in Path("/proc/self/fd").iterdir() if fd.resolve() == roots["eu"].run / "lock")
+    os.close(int(lock.name))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        stores.close()
+    again = RegionStores(roots, PINS.get)  # neither root is still locked
+    again.close()

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked
+from otel_audit.exporter.store.errors import InvalidTenant, ManifestBroken, StoreLocked, StoreUnavailable
 from otel_audit.exporter.store.files.verified import VerifiedFiles
 from otel_audit.exporter.store.ledger.entry import encode_entry
 from otel_audit.exporter.store.ledger.verify import verify_tenant
@@ -159,6 +159,42 @@ def test_the_order_of_columns_in_a_file_is_the_contract(store: Store, root: Regi
     schema = pq.read_schema(path)
     assert tuple(schema.names) == COLUMN_NAMES
     assert schema.metadata[b"otel_audit.schema_version"] == b"1"
+
+
+@pytest.mark.parametrize(("rows", "codec"), [(30, "SNAPPY"), (63, "SNAPPY"), (64, "ZSTD"), (1_000, "ZSTD")])
+def test_only_a_file_of_many_rows_pays_for_zstd_and_dictionaries(
+    store: Store, root: RegionRoot, rows: int, codec: str
+) -> None:
+    store.append({"acme": batch(*(row() for _ in range(rows)))})
+    store.seal()
+    [path] = root.tenant("acme").glob("retention=*/date=*/*.parquet")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(at) for at in range(group.num_columns)]
+    assert {column.compression for column in columns} == {codec}
+    encoded = {column.path_in_schema for column in columns if "RLE_DICTIONARY" in column.encodings}
+    assert encoded == {"tenant"} if codec == "SNAPPY" else encoded > {"tenant", "action", "user_email"}
+
+
+def test_a_seal_writes_one_sorted_file_a_day_and_class(store: Store) -> None:
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    made = [
+        row(time=noon + timedelta(hours=hour * 7 % 48), retention=("standard", "rag")[hour % 2])
+        for hour in range(48)
+    ]
+    store.append({"acme": batch(*made)})
+    store.seal()
+    expected: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
+    for each in sorted(made, key=lambda each: (each["time"], each["event_id"])):
+        expected.setdefault((each["date"], each["retention"]), []).append((each["time"], each["event_id"]))
+    files = store.snapshot("acme").files
+    assert {(ref.date, ref.retention) for ref in files} == set(expected)
+    for ref in files:
+        rows = pq.read_table(ref.path, partitioning=None)
+        mine = expected[ref.date, ref.retention]
+        assert list(zip(rows["time"].to_pylist(), rows["event_id"].to_pylist(), strict=True)) == mine
+        assert (ref.time_min, ref.time_max, ref.rows) == (mine[0][0], mine[-1][0], len(mine))
+        seqs_of = rows["seq"].to_pylist()
+        assert (ref.seq_min, ref.seq_max) == (min(seqs_of), max(seqs_of))
 
 
 def test_any_engine_reads_the_folder_as_one_table(store: Store, root: RegionRoot) -> None:
@@ -369,4 +405,19 @@ def test_a_file_that_cannot_be_read_is_one_problem_of_verify_and_stops_no_start(
     store = Store(root)
     assert [line.partition(":")[0] for line in store.damages] == [first.name]
     assert [ref.path for ref in store.snapshot("acme").files] == [second]
+    store.close()
+
+
+def test_rows_in_memory_beyond_their_bound_refuse_senders_and_are_told_until_they_are_sealed(
+    root: RegionRoot,
+) -> None:
+    store = Store(root, hot_bytes_max=1_000)
+    store.append({"acme": batch(*(row() for _ in range(10)))})
+    assert store.damages == ["too many rows wait to be sealed"]
+    assert store.failure is None
+    with pytest.raises(StoreUnavailable, match="too many rows"):
+        store.append({"acme": batch(row())})
+    store.seal()
+    assert store.damages == []
+    store.append({"acme": batch(row())})
     store.close()

@@ -173,3 +173,10 @@ def test_a_session_id_is_never_written_into_the_record_of_a_search(server: Query
             client.get(f"/api/v1/orgs/{org}/events", params={"session": "sess-8f2b61c0"}).status_code == 200
         )
     assert "sess-8f2b61c0" not in str(server.trail(org))
+
+
+def test_a_limit_out_of_range_is_told_the_range(server: QueryServer, org: str) -> None:
+    with server.client(server.token(org)) as client:
+        for limit in ("0", "1001", "many"):
+            problem = client.get(f"/api/v1/orgs/{org}/events", params={"limit": limit})
+            assert (problem.status_code, "from 1 to 1000" in problem.json()["detail"]) == (400, True)

@@ -139,7 +139,9 @@ def test_a_checkpoint_is_printed_or_written_and_verified(
     assert run_here(["checkpoint", *there, "-o", path]) == 1, "an older checkpoint is never replaced"
     capsys.readouterr()
     assert run_here(["verify", *there, "--checkpoint", path]) == 0
-    assert "extends the checkpoint" in capsys.readouterr().out
+    assert f"extends the checkpoint of {written['time']}, which covers every event" in capsys.readouterr().out
+    assert run_here(["verify", *there, "--checkpoint", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["unproved_events"] == 0
     [mark] = written["writers"].values()
     for field, value, message in (
         ("sha256", "0" * 64, "history was rewritten"),
@@ -158,7 +160,78 @@ def test_a_checkpoint_of_another_organization_is_wrong_use(
     stored: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     path = str(tmp_path / "checkpoint.json")
-    Path(path).write_text('{"version": 1, "tenant": "operator", "time": "", "writers": {}}')
+    there = ["--tenant", "acme", "--data-dir", str(stored)]
+    assert run_here(["checkpoint", *there, "-o", path]) == 0
+    Path(path).write_text(json.dumps(json.loads(Path(path).read_bytes()) | {"tenant": "operator"}))
     asked = ["verify", "--tenant", "acme", "--checkpoint", path, "--data-dir", str(stored)]
     assert run_here(asked) == 2
     assert "checkpoint of operator" in capsys.readouterr().err
+
+
+def test_verify_says_of_what_a_checkpoint_proves_nothing(tmp_path: Path, capsys: Capture) -> None:
+    there = ["--tenant", "acme", "--data-dir", str(tmp_path / "data")]
+    path = tmp_path / "checkpoint.json"
+    run(tmp_path / "data", "tenant", "add", "acme")
+    assert run_here(["files", *there, "--seal"]) == 0
+    assert run_here(["checkpoint", *there, "-o", str(path)]) == 0
+    assert run_here(["search", *there]) == 0
+    assert run_here(["files", *there, "--seal"]) == 0
+    capsys.readouterr()
+    assert run_here(["verify", *there, "--checkpoint", str(path)]) == 0
+    assert "which proves nothing of up to " in capsys.readouterr().out
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"writers": {}}))
+    assert run_here(["verify", *there, "--checkpoint", str(path)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {path} names no writer, so it proves nothing",
+        "hint: give a file that `otel-audit checkpoint` wrote",
+    ]
+
+
+def test_a_restore_says_what_to_change_in_a_configuration_that_names_the_originals_roots(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    data, copy, backup = tmp_path / "data", tmp_path / "copy", tmp_path / "backup"
+    data.mkdir()
+    (data / "config.toml").write_text(f'[regions]\neu = "{tmp_path}/eu"\n')
+    run(data, "tenant", "add", "acme", "--region", "eu")
+    run(data, "backup", "--to", str(backup))
+    config = tmp_path / "copy.toml"
+    config.write_text(f'[regions]\neu = "{tmp_path}/eu2"\n')
+    assert run_here(["restore", "--from", str(backup), "--data-dir", str(copy), "--config", str(config)]) == 0
+    assert (
+        f"warning: {copy}/config.toml came back as it was; before `serve`, change in [regions] "
+        f'eu = "{tmp_path}/eu" to eu = "{tmp_path}/eu2"\n'
+    ) in capsys.readouterr().err
+    (copy / "config.toml").write_text(config.read_text())
+    assert run_here(["verify", "--data-dir", str(copy)]) == 0
+
+
+def test_nothing_is_handed_over_or_backed_up_into_a_folder_of_the_store(
+    stored: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for folder in (
+        "wal",
+        "store",
+        "store/tenant=acme",
+        "reads",
+        "keys",
+        "known",
+        "run/pins",
+        "removed",
+        "arriving",
+    ):
+        for command in (["tenant", "export", "acme"], ["backup"]):
+            target = stored / folder / "new"
+            assert run_here([*command, "--to", str(target), "--data-dir", str(stored)]) == 1, (
+                command,
+                folder,
+            )
+            assert [line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()] == [
+                "error",
+                "hint",
+            ]
+            assert not target.exists()
+    run(stored, "backup", "--to", str(tmp_path / "b"))
+    inside = str(tmp_path / "b" / "new")
+    assert run_here(["tenant", "export", "acme", "--to", inside, "--data-dir", str(stored)]) == 1
+    assert "lies in the backup" in capsys.readouterr().err

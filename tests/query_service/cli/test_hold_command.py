@@ -137,3 +137,10 @@ def test_beside_a_running_server_a_hold_counts_at_once_and_is_in_the_trail(tmp_p
             events = wait_for(changes, 10)
     assert {event["severity"] for event in events} == {"warning"}
     assert all(event["user_id"].startswith("os:") for event in events)
+
+
+def test_a_name_that_no_hold_can_have_is_wrong_use(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, data_dir, "hold", "add", "--tenant", "acme", "--name", "-x", "--reason", "r")
+    assert (code, [line.partition(": ")[0] for line in err.splitlines()]) == (2, ["error", "hint"])

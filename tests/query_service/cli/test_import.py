@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
 import pty
 import random
+import re
 import signal
+import sqlite3
 import string
 import subprocess
 import time
@@ -140,6 +143,39 @@ def test_expired_events_come_in_only_when_asked_for(data_dir: Path, tmp_path: Pa
     assert (event["date"], event["flags"]) == (old.date().isoformat(), ["imported"])
 
 
+def test_an_expired_event_that_a_hold_keeps_is_stored_and_stays(data_dir: Path, tmp_path: Path) -> None:
+    run(data_dir, "hold", "add", "--tenant", "acme", "--name", "a", "--reason", "x", "--user", "ada")
+    run(data_dir, "hold", "add", "--tenant", "acme", "--name", "b", "--reason", "x", "--q", "Nothing")
+    old = int((datetime.now(UTC) - timedelta(days=400)).timestamp()) * 10**9
+    users = [record(time_ns=old, user__id=name) for name in ("ada", "bo")]
+    file = write(tmp_path / "old.json", line_of(users))
+
+    def left() -> list[str]:
+        return [event["user_id"] for event in events(data_dir, "--range", "500d", "--service", "tests")]
+
+    summary = load(data_dir, file, "--historic", status=1)
+    assert (summary["new"], summary["rejected"], summary["held"], summary["expired"]) == (1, 1, 1, 0)
+    assert '"bo"' in Path(summary["kept_aside"]).read_text()
+    run(data_dir, "retention", "run")
+    assert left() == ["ada"]
+    done = run(data_dir, "import", "--tenant", "acme", "--historic", "--allow-expired", file)
+    assert "1 expired events are stored because a legal hold keeps them" in done.stderr
+    assert "1 events are expired and not held: the next retention run deletes them" in done.stderr
+    assert sorted(left()) == ["ada", "bo"]
+    run(data_dir, "retention", "run")
+    assert left() == ["ada"]
+
+
+def test_when_a_hold_cannot_be_read_no_expired_event_is_refused(data_dir: Path, tmp_path: Path) -> None:
+    run(data_dir, "hold", "add", "--tenant", "acme", "--name", "a", "--reason", "x", "--user", "ada")
+    with contextlib.closing(sqlite3.connect(data_dir / "control.sqlite")) as raw, raw:
+        raw.execute("""UPDATE holds SET filters = '[["of_a_newer_release", "x"]]'""")
+    old = int((datetime.now(UTC) - timedelta(days=400)).timestamp()) * 10**9
+    file = write(tmp_path / "old.json", line_of([record(time_ns=old)]))
+    summary = load(data_dir, file, "--historic")
+    assert (summary["new"], summary["held"]) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -166,9 +202,16 @@ def test_compressed_input_that_ends_too_early_fails_after_storing_what_came_befo
     path = tmp_path / "cut.gz"
     whole = gzip.compress("".join(line_of([record(n=n)]) + "\n" for n in range(3_000)).encode())
     path.write_bytes(whole[: len(whole) // 2])
-    done = run(data_dir, "import", "--tenant", "acme", str(path), check=False)
+    other = write(tmp_path / "other.json", line_of([record(n=3_000)]))
+    done = run(data_dir, "import", "--tenant", "acme", "--json", str(path), other, check=False)
     assert done.returncode == 1
-    assert "damaged after line" in done.stderr
+    error, hint = done.stderr.splitlines()
+    told = re.fullmatch(r"error: .*cut\.gz: the compressed input is damaged after line ([0-9]+)", error)
+    assert told is not None
+    read = int(told[1])
+    assert hint.startswith("hint: ")
+    assert json.loads(done.stdout)["new"] == read + 1
+    assert len(events(data_dir, "--service", "tests")) == read + 1
     (failed,) = events(data_dir, "--action", "task_failed")
     assert failed["outcome"] == "failure"
 

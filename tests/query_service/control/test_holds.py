@@ -73,7 +73,7 @@ def test_a_hold_is_in_force_at_once_and_so_is_its_event_of_the_organization(cont
     assert event.changes is not None
     assert event.changes["filters"] == (
         None,
-        {"user": ["Ada@example.com"], "category": ["security", "system"]},
+        {"user": ["A•••@example.com"], "category": ["security", "system"]},
     )
     assert event.attributes == {"otel_audit.reason": "letter of 1 March"}
     assert (event.request_id, event.client_address) == (facts.request_id, facts.client_address)

@@ -181,6 +181,14 @@ def test_mapped_ipv6_and_ipv4_are_one_address() -> None:
     assert matching([("ip", "10.1.2.0/24")], rows) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("text", ["οδός", "οδόσ", "ΟΔΌΣ", "Οδός μ"])
+def test_both_lower_case_sigmas_are_the_upper_case_one(text: str) -> None:
+    rows = numbered(
+        {"message": "ΟΔΌΣ ΜΟΥ"}, {"user_name": "οδός μου"}, {"resource_name": "οδόσ μου"}, {"message": "οδό"}
+    )
+    assert matching([("q", text)], rows) == [0, 1, 2]
+
+
 def test_wildcards_of_like_are_ordinary_characters() -> None:
     rows = numbered(
         {"message": "100% sure"}, {"message": "1000 sure"}, {"message": "a_b"}, {"message": "aXb"}

@@ -15,11 +15,12 @@ import pytest
 from otel_audit.exporter.store.schema import COLUMN_NAMES, VIEW
 from otel_audit.exporter.store.snapshot import Damage, Snapshot
 from otel_audit.query_service import search as search_module
+from otel_audit.query_service.app.maintenance import _MERGES_A_ROUND
 from otel_audit.query_service.correlate import by_request, by_trace
 from otel_audit.query_service.engine import Engine, FilesChanged
 from otel_audit.query_service.filters import FilterError, Filters
 from otel_audit.query_service.position import InvalidPosition
-from otel_audit.query_service.search import get_event, search
+from otel_audit.query_service.search import SNAPSHOT_TRIES, get_event, search
 from tests.support.events import DiskStore, event_row, event_rows, table_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -154,7 +155,7 @@ class Shifting(DiskStore):
         return snapshot
 
 
-@pytest.mark.parametrize("times", [1, 4])
+@pytest.mark.parametrize("times", [1, 4, _MERGES_A_ROUND + 1])
 def test_a_file_replaced_during_a_search_changes_nothing(engine: Engine, tmp_path: Path, times: int) -> None:
     store = Shifting(tmp_path)
     store.add(event_rows(300, start=START, end=START + timedelta(hours=5)))
@@ -169,7 +170,7 @@ def test_files_that_keep_going_away_end_the_search_with_an_error(engine: Engine,
     ref.path.unlink()
     with pytest.raises(FilesChanged):
         search(engine, store, "acme", chosen())
-    assert store.snapshots == 5
+    assert store.snapshots == SNAPSHOT_TRIES
 
 
 def test_an_old_file_with_fewer_columns_reads_as_null(engine: Engine, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -33,7 +33,7 @@ from .event_line import Facts
 from .evidence import Evidence
 from .kept_aside import KeptAside
 from .parsed import Parsed, parse_line
-from .source import Line
+from .source import Line, SourceDamaged
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,19 @@ _NO_ROWS: Final = pa.RecordBatch.from_pylist([], schema=RECEIVED)
 
 @dataclass(slots=True)
 class Counts:
-    """lines: not blank. events: found in them. rejected: lines without events, and refused events."""
+    """lines: not blank. events: found in them. rejected: lines without events, and refused events.
+
+    Of events past their retention, held: those a legal hold keeps; expired: those taken for the next run of
+    retention to delete.
+    """
 
     lines: int = 0
     events: int = 0
     new: int = 0
     repeats: int = 0
     rejected: int = 0
+    held: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class _Line:
 
 Origin = tuple[Line, int]
 """A record's line, and its number there from 1."""
+HeldOf = Callable[[pa.RecordBatch], Collection[int]]
+"""Rows of schema ROW → the indexes of those that legal holds keep; of all of them when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +106,15 @@ class Importer:
         *,
         historic: bool = False,
         months: Mapping[str, int] | None = None,
+        allow_expired: bool = False,
+        held: HeldOf = lambda rows: (),
         now_ns: Callable[[], int] = time.time_ns,
         on_rejected: Callable[[str, int, str], None] = lambda file, line, reason: None,
         limits: IngestLimits | None = None,
     ) -> None:
-        """historic: events keep their own date. months: a class's period, expired events are refused by it;
-        None stores them all. on_rejected: told of file, line number and reason.
+        """historic: events keep their own date; then months, a class's period, says which are expired (None:
+        none is). They are refused, but for those that are held, unless allow_expired.
+        on_rejected: told of file, line number and reason.
         """
         self.counts = Counts()
         self._tenant = tenant
@@ -113,6 +124,8 @@ class Importer:
         self._aside = aside
         self._historic = historic
         self._months = months
+        self._allow_expired = allow_expired
+        self._held = held
         self._now_ns = now_ns
         self._on_rejected = on_rejected
         self._limits = limits or IngestLimits()
@@ -123,28 +136,35 @@ class Importer:
         """Import the lines of one file; what is good of them is durable on return.
 
         file: what to call it. Raises what the target raises, StoreUnavailable only after many tries; what
-        was handed over before stays, and the same import again stores the rest.
+        was handed over before stays, and the same import again stores the rest. SourceDamaged of `lines` is
+        raised again when all before it is durable.
         """
+        damaged: SourceDamaged | None = None
         # Numbered within the file, so that reading it again finds the same records.
         timeless: Counter[bytes] = Counter()
         group: list[_Line] = []
         records = size = 0
-        for line in lines:
-            self.counts.lines += 1
-            try:
-                parsed = self._parsed(line, timeless)
-            except BadLine as error:
-                self._reject(file, line, error.message)
-                continue
-            if not parsed.records:
-                continue
-            group.append(parsed)
-            records, size = records + parsed.records, size + line.size
-            if records >= _GROUP_RECORDS or size >= _GROUP_BYTES:
-                self._hand_over(file, group, timeless)
-                group, records, size = [], 0, 0
+        try:
+            for line in lines:
+                self.counts.lines += 1
+                try:
+                    parsed = self._parsed(line, timeless)
+                except BadLine as error:
+                    self._reject(file, line, error.message)
+                    continue
+                if not parsed.records:
+                    continue
+                group.append(parsed)
+                records, size = records + parsed.records, size + line.size
+                if records >= _GROUP_RECORDS or size >= _GROUP_BYTES:
+                    self._hand_over(file, group, timeless)
+                    group, records, size = [], 0, 0
+        except SourceDamaged as error:
+            damaged = error
         self._hand_over(file, group, timeless)
         self._settle()
+        if damaged is not None:
+            raise damaged
 
     def close(self) -> None:
         """Wait for what was handed over; its outcome no longer counts."""
@@ -168,7 +188,7 @@ class Importer:
         for made in self._made(file, batch, origins, facts):
             kept = made
             if self._historic and self._months is not None:
-                kept = self._without_expired(file, made, self._months)
+                kept = self._past_retention(file, made, self._months)
             if kept.rows.num_rows:
                 digests = pa.array([each.digest if each else None for each in kept.facts], pa.string())
                 handed = pa.RecordBatch.from_arrays([*kept.rows.columns, digests], schema=HANDED)
@@ -227,21 +247,31 @@ class Importer:
         )
         return self._evidence.added(self._maker.rows(self._tenant, batch), facts)
 
-    def _without_expired(self, file: str, made: _Made, months: Mapping[str, int]) -> _Made:
+    def _past_retention(self, file: str, made: _Made, months: Mapping[str, int]) -> _Made:
+        """What is to be stored: all but expired rows that no hold keeps."""
         today = datetime.fromtimestamp(self._now_ns() // 1_000_000_000, UTC).date()
-        rows, kept = made.rows, []
+        rows, reasons = made.rows, dict[int, str]()
         partitions = zip(rows.column("retention").to_pylist(), rows.column("date").to_pylist(), strict=True)
         for index, (retention, day) in enumerate(partitions):
             limit = deleted_from(date.fromisoformat(day), months[retention])
-            if today < limit:
-                kept.append(index)
-                continue
+            if today >= limit:
+                reasons[index] = f"expired: {retention} of {day} was to go on {limit}"
+        if not reasons:
+            return made
+        due = list(reasons)
+        # What retention would keep is not refused either.
+        for position in self._held(rows.take(pa.array(due, pa.int64()))):
+            self.counts.held += 1
+            del reasons[due[position]]
+        if self._allow_expired:
+            self.counts.expired += len(reasons)
+            return made
+        for index, reason in reasons.items():
             line, number = made.origins[index]
-            reason = f"expired: {retention} of {day} was to go on {limit}"
             self._aside.event(file, line, number, reason, rows.slice(index, 1).to_pylist()[0])
             self.counts.rejected += 1
             self._on_rejected(file, line.number, reason)
-        return made if len(kept) == rows.num_rows else made.taken(kept)
+        return made.taken([index for index in range(rows.num_rows) if index not in reasons])
 
     def _reject(self, file: str, line: Line, reason: str) -> None:
         self._aside.line(file, line, reason)

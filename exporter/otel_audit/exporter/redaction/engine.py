@@ -73,7 +73,8 @@ class Redactor:
         self._classes |= {name.id: name.rule_class for name in rules.names}
         self._settled = settled_pattern(rules.ids, (p for r in rules.rules for p in r.prefixes))
         self._personal = frozenset(i for i, r in enumerate(rules.rules) if r.rule_class == "personal")
-        self._candidates = Prefilter(self._parts(), matcher).matches
+        self._prefilter = Prefilter(self._parts(), matcher)
+        self._candidates = self._prefilter.matches
         self._known_name = lru_cache(maxsize=_CACHE_NAMES)(self._name)
 
     def _parts(self) -> list[Part]:
@@ -87,17 +88,17 @@ class Redactor:
             Part(patterns=(*DISGUISE_TRIGGERS, f"[{disguise_class()}]"), exact=True),
         ]
 
-    def prefilter(self, *, personal: bool) -> str:
-        """An RE2 pattern: a text that it does not match comes back unchanged from `text`.
-
-        The text of a JSON document tells of its tree as well.
-        """
-        parts = self._parts()
-        return "|".join(p.pattern() for i, p in enumerate(parts) if personal or i not in self._personal)
-
     def suspect(self, value: str, *, personal: bool) -> bool:
         """Whether value may hold something to hide; False is certain."""
         found = self._candidates(value)
+        return bool(found) and (personal or not self._personal.issuperset(found))
+
+    def suspect_utf8(self, values: bytes, *, personal: bool) -> bool:
+        """Whether one of several values, joined in UTF-8, may be suspect. With RE2 only."""
+        try:
+            found = self._prefilter.matches_utf8(values)
+        except TooManyLooks:
+            return True
         return bool(found) and (personal or not self._personal.issuperset(found))
 
     def text(self, value: str, *, personal: bool, field: str) -> tuple[str, Counter[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, Literal, NamedTuple
 
+from otel_audit.exporter.redaction.hits import TooManyLooks
 from otel_audit.exporter.redaction.rules import RuleError
 
 Matcher = Literal["re", "re2"]
@@ -15,6 +16,11 @@ Search = Callable[[int], Found | None]
 Find = Callable[["Prepared"], Search]
 MATCHERS: Final = ("re", "re2")
 _AUTOMATON_BYTES_MAX: Final = 64 << 20
+# An automaton that has found nearly everything grows with each further find. No honest text gets there.
+_CHUNK_BYTES: Final = 16_384
+_OVERLAP_BYTES: Final = 512
+_PARTS_MAX: Final = 128
+_BEGINS_ANYWHERE: Final = re.compile(r"(?:^|[|])(?:\(\?:)*(?:\[|\()")
 
 
 def compile_pattern(pattern: str | bytes, matcher: Matcher) -> Any:
@@ -107,56 +113,90 @@ class Part(NamedTuple):
 
     def pattern(self) -> str:
         """One RE2 pattern for all of it."""
-        union = "|".join(
-            [re.escape(literal) for literal in self.literals] + [f"(?:{p})" for p in self.patterns]
-        )
-        return f"(?:{union})" if self.exact else f"(?i:{union})"
+        branches = [re.escape(literal) for literal in self.literals] + [f"(?:{p})" for p in self.patterns]
+        return f"(?:{'|'.join(branches)})" if self.exact else f"(?i:{'|'.join(branches)})"
+
+    @property
+    def group(self) -> int:
+        """Which automaton it is part of. Patterns that can begin anywhere and count would multiply the states
+        of all others, so they are apart from those that begin with a literal, and exact ones from both."""
+        if self.exact:
+            return 2
+        return 1 if any(_BEGINS_ANYWHERE.search(pattern) for pattern in self.patterns) else 0
 
 
 class Prefilter:
     """Tells which parts a text may hold. What it does not name is certainly not there.
 
-    RE2 runs all parts as one automaton. `re` would try every branch at every character, where a plain
+    RE2 runs all parts as a few automata. `re` would try every branch at every character, where a plain
     substring search per literal is eight times faster. Raises RuleError when a pattern does not compile.
     """
 
     def __init__(self, parts: Sequence[Part], matcher: Matcher) -> None:
-        self._parts = parts
-        self.matches: Callable[[str], Sequence[int]] = (
-            self._automaton() if matcher == "re2" else self._one_by_one(matcher)
+        self._one_by_one = _one_by_one(parts, matcher) if matcher != "re2" else None
+        groups = [[i for i, part in enumerate(parts) if part.group == group] for group in range(3)]
+        self._automata = (
+            [] if self._one_by_one else [(g, _automaton([parts[i] for i in g])) for g in groups if g]
         )
 
-    def _automaton(self) -> Callable[[str], Sequence[int]]:
-        compile_pattern("", "re2")
-        re2 = import_module("re2")
-        options = re2.Options()
-        options.log_errors, options.max_mem = False, _AUTOMATON_BYTES_MAX
-        automaton = re2.Set.SearchSet(options)
-        try:
-            for part in self._parts:
-                automaton.Add(part.pattern())
-            automaton.Compile()
-        except re2.error as error:
-            raise RuleError(f"RE2 refuses the prefilter: {error}", hint="mend rules.toml") from None
-        match = automaton.Match
-        for index, part in enumerate(self._parts):
-            if any(index not in (match(literal) or ()) for literal in part.literals):
-                # It answers nothing at all when its memory does not suffice.
-                raise RuleError("the prefilter is too large for RE2", hint="fewer rules, or shorter triggers")
-        return lambda text: match(text) or ()
+    def matches(self, text: str) -> Sequence[int]:
+        """Ascending indexes of the parts. Raises TooManyLooks for a text with a piece of everything."""
+        if self._one_by_one is not None:
+            return self._one_by_one(text)
+        return self.matches_utf8(text.encode())
 
-    def _one_by_one(self, matcher: Matcher) -> Callable[[str], Sequence[int]]:
-        literals = [(text, index) for index, part in enumerate(self._parts) for text in part.literals]
-        searches = [
-            (compile_pattern(pattern, matcher).search, part.exact, index)
-            for index, part in enumerate(self._parts)
-            for pattern in part.patterns
-        ]
+    def matches_utf8(self, text: bytes) -> Sequence[int]:
+        """As `matches` for UTF-8, with RE2 only."""
+        if len(text) <= _CHUNK_BYTES:
+            return sorted(self._in_chunk(text))
+        found: set[int] = set()
+        for start in range(0, len(text), _CHUNK_BYTES - _OVERLAP_BYTES):
+            found.update(self._in_chunk(text[start : start + _CHUNK_BYTES]))
+            if len(found) > _PARTS_MAX:
+                raise TooManyLooks
+        return sorted(found)
 
-        def matches(text: str) -> Sequence[int]:
-            folded = text.lower()
-            found = {index for literal, index in literals if literal in folded}
-            found.update(index for search, exact, index in searches if search(text if exact else folded))
-            return sorted(found)
+    def _in_chunk(self, text: bytes) -> list[int]:
+        found: list[int] = []
+        for group, match in self._automata:
+            hits = match(text)
+            if hits:
+                found += [group[hit] for hit in hits]
+        return found
 
-        return matches
+
+def _one_by_one(parts: Sequence[Part], matcher: Matcher) -> Callable[[str], Sequence[int]]:
+    literals = [(text, index) for index, part in enumerate(parts) for text in part.literals]
+    searches = [
+        (compile_pattern(pattern, matcher).search, part.exact, index)
+        for index, part in enumerate(parts)
+        for pattern in part.patterns
+    ]
+
+    def matches(text: str) -> Sequence[int]:
+        folded = text.lower()
+        found = {index for literal, index in literals if literal in folded}
+        found.update(index for search, exact, index in searches if search(text if exact else folded))
+        return sorted(found)
+
+    return matches
+
+
+def _automaton(parts: Sequence[Part]) -> Callable[[bytes], list[int] | None]:
+    compile_pattern("", "re2")
+    re2 = import_module("re2")
+    options = re2.Options()
+    options.log_errors, options.max_mem = False, _AUTOMATON_BYTES_MAX
+    automaton = re2.Set.SearchSet(options)
+    try:
+        for part in parts:
+            automaton.Add(part.pattern())
+        automaton.Compile()
+    except re2.error as error:
+        raise RuleError(f"RE2 refuses the prefilter: {error}", hint="mend the rules") from None
+    match: Callable[[bytes], list[int] | None] = automaton.Match
+    for index, part in enumerate(parts):
+        if any(index not in (match(literal.encode()) or ()) for literal in part.literals):
+            # It answers nothing at all when its memory does not suffice.
+            raise RuleError("the prefilter is too large for RE2", hint="fewer rules, or shorter triggers")
+    return match

@@ -53,7 +53,7 @@ class Names:
         """Folded patterns, one of which is in every text with a name that has a rule and may have a value."""
         rules = [rule for rule in self._rules if rule.validator != "never"]
         words = dict.fromkeys(_loose(word) for rule in rules for word in (*rule.words, *rule.exact))
-        after = r"""[a-z0-9_.\[\]-]{0,32}(?:[ \t\r\n]{0,4}[\\"'=:>,}\]]|[ ]{1,4}(?:is|was|to)[ ])"""
+        after = r"""[a-z0-9_.\[\]-]{0,32}[ \t\r\n]{0,4}[\\"'=:>,}\]]"""
         return f"(?:{'|'.join(words)}){after}", _OPTION
 
     def _rule(self, name: str) -> NameRule | None:

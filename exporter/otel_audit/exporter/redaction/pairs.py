@@ -14,9 +14,7 @@ from otel_audit.exporter.redaction.validators import is_opaque
 
 _JOIN: Final = "[-_. ]?"
 _TAIL: Final = r"[a-z0-9_.\[\]-]{0,24}"
-_BETWEEN: Final = (
-    r"""(["'\\]{0,4}[ \t\r\n]{0,4}(?:=>|:=|=|:|>)[ \t]{0,4}[\[({]{0,2}|[ ]{1,4}(?:(?:is|was|to)[ ]{1,4})?)"""
-)
+_BETWEEN: Final = r"""(["'\\]{0,4}[ \t\r\n]{0,4}(?:=>|:=|=|:|>)[ \t]{0,4}[\[({]{0,2}|[ ]{1,4})"""
 _SEPARATOR: Final = re.compile(r"=>|:=|[=:>]")
 # Inside an escaped string one backslash and a quote end the value, more backslashes belong to it.
 _ESCAPED: Final = re.compile(r"""\\+["'][^"'\\]*(?:\\\\+["']?[^"'\\]*)*""")
@@ -25,13 +23,6 @@ _QUOTED: Final = re.compile(r"""[bBuU]?"[^"\\]*(?:\\[^\r\n][^"\\]*)*|[bBuU]?'[^'
 # A quote inside a literal of SQL is written twice.
 _DOUBLED: Final = re.compile(r"''[^'\s,;)][^']*")
 _STOP: Final = re.compile(r"""[ \t\r\n&"'<>]""")
-_SAYING: Final = frozenset({"is", "was", "to"})
-_WORD: Final = re.compile(r"""[^ \t\r\n"'<>]{1,128}""")
-_CODE: Final = re.compile("[0-9]{4,8}|[0-9]{3}-[0-9]{3}")
-_PASSWORD_MIN: Final = 6
-_ALGORITHM: Final = re.compile(
-    r"(?:sha|md|aes|rsa|utf|base|argon|pbkdf|scrypt|bcrypt|oauth|hs|rs|es|ed)-?[0-9-]*[a-z]{0,2}"
-)
 _EQUALS: Final = re.compile("=")
 _LEFT: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{0,64}")
 _NAME_CHAR: Final = re.compile(r"[A-Za-z0-9_.\[\]-]")
@@ -87,9 +78,6 @@ class Pairs:
         while (match := search(at)) is not None:
             start, at, between, _ = match
             looks.take()
-            if folded[between:at].strip() in _SAYING:
-                yield from self._said(text, folded, start, between, at)
-                continue
             found = _SEPARATOR.search(folded, between, at)
             rule = self._named(text, folded, start, between, found.group() if found is not None else " ")
             end = values.end(at) if rule is not None else at
@@ -103,22 +91,6 @@ class Pairs:
             if span is not None:
                 yield (*span, rule)
                 at = max(at, span[1])
-
-    def _said(
-        self, text: str, folded: str, start: int, end: int, at: int
-    ) -> Iterator[tuple[int, int, NameRule]]:
-        """What a sentence tells: "the password is …", "your login code is …"."""
-        left = _LEFT.match(text[max(0, start - 64) : start][::-1])
-        rule = self._names.rule(text[start - (left.end() if left else 0) : end].strip(" -.[]"))
-        value = _WORD.match(text, at)
-        if rule is None or value is None or FILLER in folded[at : value.end()]:
-            return
-        word = value.group().rstrip(".,;:!?)")
-        telling = (
-            _CODE.fullmatch(word) if rule.id == "otp" else rule.id == "password" and _like_a_password(word)
-        )
-        if telling:
-            yield at, at + len(word), rule
 
     def _named(self, text: str, folded: str, start: int, end: int, separator: str) -> NameRule | None:
         """The rule of the name around folded[start:end], when the separator joins a value to it."""
@@ -213,13 +185,6 @@ def _narrowed(
     if rule.id == "password" and text.startswith("/", start) and text.endswith("PWD=", 0, start):
         return None
     return start, end
-
-
-def _like_a_password(word: str) -> bool:
-    """Letters beside digits or signs, and no algorithm: `hunter2`, but not `required` or `sha256`."""
-    letters = any(map(str.isalpha, word))
-    others = any(not char.isalpha() and char not in "-'’_./" for char in word)
-    return len(word) >= _PASSWORD_MIN and letters and others and not _ALGORITHM.fullmatch(word.lower())
 
 
 def _is_prose(rule: NameRule, assigned: bool, value: str) -> bool:

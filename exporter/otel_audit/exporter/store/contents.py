@@ -71,6 +71,15 @@ class Contents:
         with self._lock:
             return sorted(self._tenants)
 
+    def with_entries(self, *, but: set[str]) -> set[str]:
+        """Tenants whose ledger has an entry, less those of `but`: asked every second, of thousands."""
+        with self._lock:
+            return {
+                name
+                for name, manifest in self._tenants.items()
+                if name not in but and any(chain.number for chain in manifest.chains.values())
+            }
+
     def files(self, tenant: str) -> list[ManifestFile]:
         """The tenant's live files."""
         with self._lock:

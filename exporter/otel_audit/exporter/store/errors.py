@@ -38,6 +38,10 @@ class WrongRegion(StoreError):
     """A root, or an organization's data, that belongs to another region."""
 
 
+class DataGone(StoreError):
+    """A folder that held data is not there: its disk may not be mounted."""
+
+
 class NewerData(StoreError):
     """The data directory was written by a newer release."""
 

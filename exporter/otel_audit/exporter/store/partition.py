@@ -14,7 +14,8 @@ from typing import Final
 
 from .errors import InvalidTenant
 
-# Starts with a letter: engines read `tenant=001` as the number 1 and would mix it with `tenant=1`.
+# Match with fullmatch. Starts with a letter: engines read `tenant=001` as the number 1 and would mix it with
+# `tenant=1`.
 TENANT_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 REGION_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DEFAULT_REGION: Final = "default"
@@ -22,7 +23,7 @@ DEFAULT_REGION: Final = "default"
 RETENTION_CLASSES: Final = ("standard", "rag")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 OPERATOR: Final = "operator"
-"""The reserved tenant of what belongs to nobody else."""
+"""The reserved tenant of what belongs to nobody else; it always exists."""
 
 
 def check_tenant(tenant: str) -> str:
@@ -72,9 +73,25 @@ class RegionRoot:
         return self.path / "region"
 
     @property
+    def writer_file(self) -> Path:
+        """Holds the id of the root's writer."""
+        return self.path / "writer-id"
+
+    @property
+    def known(self) -> Path:
+        """One empty file for each tenant that must have a ledger in `store`."""
+        return self.path / "known"
+
+    @property
     def reads(self) -> Path:
         """Events of commands that read here, until a server stores them."""
         return self.path / "reads"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of the root's own; nothing else may put anything there."""
+        logs = (self.wal, self.store, self.reads)
+        return (*logs, self.keys, self.known, self.run, self.removed, self.arriving)
 
     def tenants(self) -> list[str]:
         """Ids of the tenants that have a folder, sorted."""
@@ -100,6 +117,10 @@ class RegionRoot:
     def state_key(self, tenant: str) -> str:
         """Folder key of the manifest's states."""
         return self.key(self.ledger(tenant) / "_state")
+
+    def untold_key(self, tenant: str) -> str:
+        """Folder key of notes of deletions that the trail may not tell of yet."""
+        return self.key(self.ledger(tenant) / "_untold")
 
     def retired(self, tenant: str) -> Path:
         """Where files go that newer ones replaced, until nobody reads them any more."""

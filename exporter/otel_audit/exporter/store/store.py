@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -31,12 +30,14 @@ from .intake.writer import StoreWriter
 from .ledger.manifest import Manifest
 from .lock import RootLock
 from .partition import RegionRoot, check_tenant
+from .regions.known import known_tenants, note_tenants
 from .regions.tenant_removal import Removed, remove_tenant
 from .snapshot import FileRef, Published, Snapshot
+from .upkeep.deletion_notes import Deletion
+from .upkeep.headroom import check_headroom, shortage_of
 from .upkeep.held import HeldOf
 from .upkeep.maintainer import Maintainer, Months
 from .upkeep.removal import quarantine_file
-from .upkeep.reserve import check_reserve, shortage_of
 from .upkeep.retention import Expired
 from .upkeep.scrub import Scrubbed, Scrubber
 from .upkeep.segments import Segments
@@ -64,15 +65,18 @@ class Store:
         blobs: Blobs | None = None,
         fs: FileSystem = OS,
         accepts: Callable[[str], bool] = lambda _: True,
+        hot_bytes_max: int = HOT_BYTES_MAX,
     ) -> None:
         """Recover what a crash left and take over the root.
 
+        hot_bytes_max: of rows that wait to be sealed; above it senders are refused.
         fs: the file system under log and files, so that tests can fail the N-th call.
         accepts: whether a tenant belongs to this root; no other is stored, sealed or merged here.
         Raises BackupError (a copy, not a root), StoreLocked, ManifestBroken, NewerData, the WAL's own
         errors; then the root is free again.
         """
         self.root, self._fs = root, fs
+        self._hot_bytes_max = hot_bytes_max
         refuse_copies(root.path)
         self._accepts = accepts
         self._leaving: set[str] = set()  # tenants whose removal has begun
@@ -82,7 +86,7 @@ class Store:
             on_error.callback(self._lock_file.release)
             self.wal = Wal.open(root.wal, fs=fs, segment_bytes_max=wal_segment_bytes_max)
             on_error.callback(self.wal.close)
-            self.writer_id = _writer_id(root.path, fs)
+            self.writer_id = _writer_id(root, fs)
             self._recover(blobs or LocalBlobs(root.path, fs), verified or VerifiedFiles(), now)
             on_error.pop_all()
 
@@ -98,6 +102,8 @@ class Store:
         self._listeners: tuple[Listener, ...] = ()
         self._damages: list[str] = []
         self._segments = Segments(self.wal, self._contents)
+        self._known = set(known_tenants(root))
+        self._note_tenants()
         self._replay()
         self._maintainer = Maintainer(
             root, self._blobs, self._contents, self._segments, self._verified, now, self._accepts
@@ -118,7 +124,7 @@ class Store:
                 raise WrongRegion(f"{tenant} is not of this region", hint="nothing was stored")
             self._refuse_leaving(tenant)
         if not own:
-            check_reserve(self._fs, self.root.path)
+            check_headroom(self._fs, self.root.path)
         self._writer.append(rows, own=own)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -162,13 +168,18 @@ class Store:
 
         tenant: only that one. due(rows, bytes, age_s): only those it chooses.
         """
-        return self._maintainer.seal(tenant, due)
+        self._refuse_away()
+        try:
+            return self._maintainer.seal(tenant, due)
+        finally:
+            self._note_tenants()
 
     def compact(self, tenant: str | None = None, *, merges_max: int | None = None) -> int:
         """Merge files of closed days, and many small ones of open days; returns the merges made.
 
         tenant: only that one. merges_max: stop after so many, all that is due when None.
         """
+        self._refuse_away()
         return self._maintainer.compact(tenant, merges_max=merges_max)
 
     def run_retention(
@@ -186,6 +197,7 @@ class Store:
         holds keep; a partition that is held in part is rewritten to its held rows. A partition that could not
         be deleted is logged and left for the next run.
         """
+        self._refuse_away()
         try:
             self.seal()
         except (OSError, AuditError):
@@ -193,12 +205,25 @@ class Store:
             log.exception("sealing failed before retention")
         return self._maintainer.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=held)
 
+    def untold_deletions(self) -> list[Deletion]:
+        """What retention has deleted since `told` was last called of it, also before a crash.
+
+        Raises ManifestBroken, StoreUnavailable, OSError.
+        """
+        return self._maintainer.untold_deletions()
+
+    def told(self, deletion: Deletion) -> None:
+        """Forget a deletion whose event is durable. Raises OSError."""
+        self._maintainer.told(deletion)
+
     def tidy(self) -> None:
         """Delete replaced files that nobody can be reading any more."""
+        self._refuse_away()
         self._maintainer.tidy()
 
     def scrub(self, *, files_max: int | None = None) -> Scrubbed:
         """Read files again, the next `files_max` in turn or all of them; damaged ones go to quarantine."""
+        self._refuse_away()
         with self._scrubbing:
             done = self._scrubber.whole_pass() if files_max is None else self._scrubber.turn(files_max)
         if done.damages:
@@ -207,6 +232,7 @@ class Store:
 
     def remove_tenant(self, tenant: str) -> Removed:
         """Delete everything of a tenant for ever; see tenant_removal.remove_tenant."""
+        self._refuse_away()
         self._leaving.add(check_tenant(tenant))
         self._writer.flush()  # what was under way is hot or refused now
         return remove_tenant(
@@ -236,15 +262,15 @@ class Store:
 
     @property
     def damages(self) -> list[str]:
-        """What is wrong while all else works, one line each: damaged live files, a disk without room."""
-        shortage = shortage_of(self._fs, self.root.path)
-        return [shortage, *self._damages] if shortage else self._damages
+        """What is wrong while all else works, one line each: damaged files, no room on disk or in memory."""
+        full = (shortage_of(self._fs, self.root.path), self._backlog())
+        return [*filter(None, full), *self._damages]
 
     @property
     def failure(self) -> str | None:
         """Why nothing can be acknowledged now, None when it can."""
         failure = self.wal.failure
-        return failure.message if failure else self._manifest.failure
+        return self._away() or (failure.message if failure else self._manifest.failure)
 
     def close(self) -> None:
         """Finish queued requests and the step under way, then release the root; hot rows stay in the WAL."""
@@ -278,17 +304,34 @@ class Store:
                     log.exception("a live listener failed; storing goes on")
 
     def check_room(self) -> None:
+        self._refuse_away()
         if self._manifest.failure:
             hint = "it is tried again; restart the server if it lasts"
             raise StoreUnavailable(self._manifest.failure, hint=hint, retry_after_s=30)
-        if self._contents.hot_bytes > HOT_BYTES_MAX:
-            raise StoreUnavailable(
-                "too many rows wait to be sealed",
-                hint="check disk space and the server's log",
-                retry_after_s=5,
-            )
+        backlog = self._backlog()
+        if backlog:
+            raise StoreUnavailable(backlog, hint="check disk space and the server's log", retry_after_s=5)
 
     # Own affairs.
+
+    def _away(self) -> str | None:
+        """Why nothing may be written to the root: it would lie under the disk's mount point."""
+        file = self.root.writer_file
+        return None if file.exists() else f"{file} is gone; is the disk mounted?"
+
+    def _refuse_away(self) -> None:
+        if away := self._away():
+            raise StoreUnavailable(away, hint="mount it, or stop the server and restore from a backup")
+
+    def _note_tenants(self) -> None:
+        new = self._contents.with_entries(but=self._known)
+        if new:
+            note_tenants(self.root, new, fs=self._fs)
+            self._known |= new
+
+    def _backlog(self) -> str:
+        """What is wrong with the rows in memory, "" when more may come."""
+        return "too many rows wait to be sealed" if self._contents.hot_bytes > self._hot_bytes_max else ""
 
     def _refuse_leaving(self, tenant: str) -> None:
         if tenant in self._leaving:
@@ -315,9 +358,9 @@ class Store:
             self._contents.hold(frame)
 
 
-def _writer_id(root: Path, fs: FileSystem) -> str:
+def _writer_id(root: RegionRoot, fs: FileSystem) -> str:
     """This root's stable writer id, made on first use."""
-    path = root / "writer-id"
+    path = root.writer_file
     if not path.exists():
         put_new(path, f"w{uuid.uuid4().hex[:12]}".encode(), fs=fs)
     return path.read_text().strip()

@@ -6,13 +6,13 @@ from typing import Any, Final, Literal
 
 from starlette.requests import HTTPConnection
 
+from otel_audit.exporter.store.partition import TENANT_PATTERN
 from otel_audit.query_service.api.edge.caller import facts_of
 from otel_audit.query_service.api.problems import Problem, sentence, unknown_organization
 from otel_audit.query_service.auth.principal import Principal, Unauthenticated
 from otel_audit.query_service.auth.request_facts import RequestFacts
 from otel_audit.query_service.auth.roles import Forbidden, UnknownOrganization, authorize
 from otel_audit.query_service.control.database import ControlUnavailable
-from otel_audit.query_service.control.tenants import TENANT_ID
 from otel_audit.query_service.services import Services
 
 Need = Literal["read", "settings"]
@@ -44,7 +44,7 @@ async def admit(
     is answered. Raises Problem, ControlUnavailable (503).
     """
     # An id that cannot exist is not looked up, and its text goes nowhere.
-    valid = TENANT_ID.fullmatch(org) is not None
+    valid = TENANT_PATTERN.fullmatch(org) is not None
     exists = valid and await services.work.lookup(services.tenants.exists, org)
     try:
         principal = await _authenticate(connection, services)

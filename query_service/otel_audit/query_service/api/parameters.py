@@ -28,9 +28,8 @@ class Parameter:
         if schema["type"] == "integer":
             low, high = schema["minimum"], schema["maximum"]
             if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
-                raise bad_parameter(
-                    self.name, f"`{self.name}` must be a whole number.", hint=f"From {low} to {high}."
-                )
+                message = f"`{self.name}` must be a whole number from {low} to {high}."
+                raise bad_parameter(self.name, message, hint="Leave it out to get the default.")
         elif "enum" in schema and value not in schema["enum"]:
             raise bad_parameter(
                 self.name, f"`{self.name}` has no such value.", hint=f"One of {', '.join(schema['enum'])}."

@@ -13,7 +13,9 @@ from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.files.blobs import make_folder
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.regions.claim import claim_root
 from otel_audit.exporter.store.regions.stores import RegionKeys, RegionStores
+from otel_audit.exporter.store.regions.tenant_copy import refuse_handed_over
 from otel_audit.exporter.store.upkeep.retention import Expired
 from otel_audit.exporter.wal.files import OS, FileSystem
 
@@ -24,9 +26,10 @@ from ..control.ingest_keys import IngestKeys
 from ..control.outbox import Actor
 from ..control.own_events import SEARCH_PURPOSE
 from ..control.reads import WaitingReads
+from ..control.region_claims import RegionClaims, check_roots, refuse_orphans
 from ..control.tenants import Tenants
 from ..self_audit import SelfAudit
-from ..settings import ConfigError, Settings
+from ..settings import Settings
 from .meter import Observer
 from .residence_watch import ResidenceWatch
 from .retention_run import RetentionRuns
@@ -36,25 +39,42 @@ from .tenant_deletion import delete_tenant
 class Core:
     """Owns the data directory while it is open. `serve` adds listeners; an offline command uses it as is."""
 
-    def __init__(self, settings: Settings, *, lock_timeout_s: float = 0.0, fs: FileSystem = OS) -> None:
-        """fs: the file system under the stores.
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        create: bool = True,
+        giving_up: str | None = None,
+        lock_timeout_s: float = 0.0,
+        fs: FileSystem = OS,
+    ) -> None:
+        """create: make the data directory when it is not there. fs: the file system under the stores.
 
-        Raises StoreLocked when another process owns a root, and the rooms' own errors.
+        giving_up: an organization whose folder may be gone, for it is to be deleted.
+        Raises StoreLocked when another process owns a root, ControlMissing (none and not create), DataGone
+        (a root or a folder that held rows is not there), and the rooms' own errors.
         """
         self.settings = settings
         self.root = RegionRoot(settings.data_dir)
         refuse_copies(self.root.path)
-        make_folder(self.root.path)
-        self.db = ControlDatabase.open(self.root.path / FILE_NAME, operator_region=settings.default_region)
+        if not (self.root.path / FILE_NAME).exists():
+            refuse_handed_over(self.root.path)
+        if create:
+            refuse_orphans(settings)
+            make_folder(self.root.path)
+        self.db = ControlDatabase.open(
+            self.root.path / FILE_NAME, create=create, operator_region=settings.default_region
+        )
         roots = settings.region_roots
         self.tenants = Tenants(self.db, regions=roots, default_region=settings.default_region)
         try:
-            refuse_lost_regions(self.tenants, settings)
+            self._claim()
             self.store = RegionStores(
                 {region: RegionRoot(path) for region, path in roots.items()},
                 self.tenants.region_of,
                 lock_timeout_s=lock_timeout_s,
                 fs=fs,
+                giving_up=giving_up,
             )
         except BaseException:
             self.db.close()
@@ -81,6 +101,13 @@ class Core:
             memory_limit_mb=settings.memory_limit_mb,
         )
 
+    def _claim(self) -> None:
+        """Take over roots that are new, and refuse what only looks so."""
+        check_roots(self.db, self.settings)
+        for region, path in self.settings.region_roots.items():
+            claim_root(RegionRoot(path), region)
+        RegionClaims(self.db).record(self.settings.region_roots)
+
     def ingest(self, on_stored: Observer = lambda _: None) -> Ingest:
         """The way into the store. on_stored: told of the rows of each request once they are durable."""
         keys, ring = self.keys, self.keyring
@@ -98,18 +125,13 @@ class Core:
         """Delete what is expired and not held; see RetentionRuns.run."""
         return self._retention.run(now, dry_run=dry_run, actor=actor)
 
+    def record_waiting(self) -> None:
+        """Record what waits to be recorded: changes, reads and what retention deleted. Raises AuditError."""
+        self._retention.tell_deleted()
+        self.self_audit.drain_outbox()
+
     def close(self) -> None:
         """Record what waits to be recorded, then release the data directory."""
         self.self_audit.stop()
         self.store.close()
         self.db.close()
-
-
-def refuse_lost_regions(tenants: Tenants, settings: Settings) -> None:
-    """Refuse a configuration that does not say where an organization's data is. Raises ConfigError."""
-    lost = [region for region in tenants.regions_in_use() if region not in settings.region_roots]
-    if lost:
-        raise ConfigError(
-            f"organizations are pinned to region {lost[0]}, which is not configured",
-            hint=f"set regions.{lost[0]} to its root; every command needs the server's configuration",
-        )

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 
 from otel_audit.instrumentation.errors import AuditError
 
+from .bounded_http import BoundedHttp
+
 
 class PortTaken(AuditError):
     """A listener's address is in use or not this machine's."""
@@ -51,10 +53,11 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def http_server(app: ASGIApp, *, drain_s: int = 10) -> HttpServer:
+def http_server(app: ASGIApp, *, drain_s: int = 10, protocol: type[BoundedHttp] = BoundedHttp) -> HttpServer:
     """A server for `app`; it never rewrites the peer's address, never names itself, never logs requests."""
     config = uvicorn.Config(
         app,
+        http=protocol,
         lifespan="off",
         access_log=False,
         log_config=None,

@@ -1,22 +1,21 @@
 """What a command beside a running server asks of it: one JSON line each way over a Unix socket.
 
-The socket lies in a folder only its owner can enter; `run/serve.json` says where.
+Only the server's own user can connect to the socket; `run/serve.json` says where it is.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import shutil
 import socket
 import socketserver
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from otel_audit.exporter.store.intake.local_socket import bind_local, remove_local
 from otel_audit.exporter.store.upkeep.scrub import Scrubbed
 from otel_audit.instrumentation.errors import AuditError
 
@@ -36,9 +35,7 @@ class LocalControl:
     """Serves `commands` to processes of the same OS user."""
 
     def __init__(self, core: Core) -> None:
-        # A path of its own: data directories may be deeper than a socket's name may be long.
-        self._folder = Path(tempfile.mkdtemp(prefix="otel-audit-"))
-        self.path = self._folder / "control.sock"
+        self._run = core.root.run
         commands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "ping": lambda ask: "pong",
             "seal": lambda ask: core.seal(ask["tenant"]),
@@ -56,7 +53,8 @@ class LocalControl:
             def handle(self) -> None:
                 self.wfile.write(_answer(commands, self.rfile.readline(_LINE_BYTES_MAX)))
 
-        self._server = socketserver.ThreadingUnixStreamServer(str(self.path), Handler)
+        self._server = socketserver.ThreadingUnixStreamServer("", Handler, bind_and_activate=False)
+        self.path = bind_local(self._server, self._run, "control.sock")
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="otel-audit-control", daemon=True
@@ -67,7 +65,7 @@ class LocalControl:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_local(self.path, self._run)
 
 
 def scrub_report(done: Scrubbed) -> dict[str, Any]:

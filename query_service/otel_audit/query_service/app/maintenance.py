@@ -53,6 +53,8 @@ class Maintenance:
         ]
 
     def start(self) -> None:
+        # Before anybody asks: a probe that finds nothing wrong must not mean that nobody looked yet.
+        self._try("looking for misplaced data", self._core.residence.glance)
         for thread in self._threads:
             thread.start()
 

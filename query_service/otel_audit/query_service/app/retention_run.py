@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from otel_audit.exporter.store.regions.stores import RegionStores
+from otel_audit.exporter.store.store import Store
+from otel_audit.exporter.store.upkeep.deletion_notes import Deletion
 from otel_audit.exporter.store.upkeep.retention import DEFAULT_MONTHS, Expired
 from otel_audit.instrumentation.errors import AuditError
 from otel_audit.instrumentation.event import AuditEvent
@@ -69,29 +71,40 @@ class RetentionRuns:
             # Region by region, so that what one has deleted is recorded when the next one fails.
             for store in self._stores.stores:
                 try:
-                    part = store.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=judge)
+                    due += store.run_retention(months, now=now, actor=actor, dry_run=dry_run, held=judge)
                 except Exception as error:  # noqa: BLE001 - raised when every region had its turn
                     failed = failed or error
-                    continue
-                due += part
                 if not dry_run:
-                    untold = self._record(part, actor)
+                    # Also what an earlier run deleted before it died.
+                    untold = self._tell_deleted(store)
                     failed = failed or untold
         self._tell(judge.problems, dry_run, actor, len(due))
         if failed is not None:
             raise failed
         return due
 
-    def _record(self, gone: Sequence[Expired], actor: str) -> AuditError | None:
+    def tell_deleted(self) -> None:
+        """Record what was deleted and is not recorded yet. Raises what failed first, after the others."""
+        failures = [self._tell_deleted(store) for store in self._stores.stores]
+        for failure in filter(None, failures):
+            raise failure
+
+    def _tell_deleted(self, store: Store) -> Exception | None:
         """Record every tenant's deletion; what failed first when one could not be."""
-        failed: AuditError | None = None
-        for tenant in sorted({partition.tenant for partition in gone}):
-            mine = [partition for partition in gone if partition.tenant == tenant]
+        try:
+            untold = store.untold_deletions()
+        except (AuditError, OSError) as error:
+            log.error("what retention deleted cannot be read: %s", error)
+            return error
+        failed: Exception | None = None
+        for deletion in untold:
             try:
-                self._self_audit.record(tenant, _deletion(mine, actor))
-            except AuditError as error:
-                # Only the manifest tells it then; others' deletions must be told all the same.
-                log.error("what retention deleted of %s cannot be recorded: %s", tenant, error.message)
+                if not deletion.nothing:
+                    self._self_audit.record(deletion.tenant, _deletion(deletion))
+                store.told(deletion)
+            except (AuditError, OSError) as error:
+                # The note stays for the next run; others' deletions must be told all the same.
+                log.error("what retention deleted of %s cannot be recorded: %s", deletion.tenant, error)
                 failed = failed or error
         return failed
 
@@ -118,10 +131,12 @@ class RetentionRuns:
             )
 
 
-def _event(actor: str, message: str, **given: object) -> AuditEvent:
+def _event(
+    actor: str, message: str, *, record_id: str = "", time_unix_nano: int = 0, **given: object
+) -> AuditEvent:
     return AuditEvent(
-        record_id=uuid7(),
-        time_unix_nano=time.time_ns(),
+        record_id=record_id or uuid7(),
+        time_unix_nano=time_unix_nano or time.time_ns(),
         category="system",
         action="retention_delete",
         message=message,
@@ -142,13 +157,24 @@ def _nothing_deleted(reason: str, actor: str) -> AuditEvent:
     )
 
 
-def _deletion(partitions: list[Expired], actor: str) -> AuditEvent:
-    rows = sum(partition.rows for partition in partitions)
+def _deletion(deletion: Deletion) -> AuditEvent:
+    """The same event whenever it is made, so that the store knows it when it comes twice."""
+    gone = [_counted(len(deletion.partitions), "partition") + f" with {_counted(deletion.rows, 'event')}"]
+    if deletion.aside:
+        refused = _counted(deletion.aside, "file") + " of refused lines"
+        gone = [*gone, refused] if deletion.partitions else [refused]
     return _event(
-        actor,
-        f"Retention deleted {len(partitions)} partitions with {rows} events",
+        deletion.actor,
+        f"Retention deleted {' and '.join(gone)}",
+        record_id=deletion.event_id,
+        time_unix_nano=deletion.time_unix_nano,
         attributes={
-            "audit.retention.partitions": [f"{p.retention}/{p.date}" for p in partitions],
-            "audit.retention.rows": rows,
+            "audit.retention.partitions": list(deletion.partitions),
+            "audit.retention.rows": deletion.rows,
+            **({"audit.retention.kept_aside": deletion.aside} if deletion.aside else {}),
         },
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

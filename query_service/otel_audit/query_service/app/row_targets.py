@@ -54,7 +54,7 @@ def row_target(settings: Settings, *, wait_s: float = 10.0) -> Iterator[RowTarge
                 yield server
             return
         try:
-            core = Core(settings)
+            core = Core(settings, create=False)
             break
         except StoreLocked:
             if time.monotonic() >= deadline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from otel_audit.exporter.store.errors import StoreUnavailable
 from otel_audit.exporter.store.files.blobs import make_folder, put_new, sync_folder
@@ -34,7 +34,7 @@ def move_tenant(settings: Settings, tenant: str, region: str, *, actor: Actor) -
     roots = {name: RegionRoot(path) for name, path in settings.region_roots.items()}
     database = ControlDatabase.open(settings.data_dir / FILE_NAME, create=False)
     try:
-        with _locked(roots[source], roots[region]):
+        with locked(roots[source], roots[region]):
             if tenant in tenants_in_log(roots[source]):
                 raise StoreUnavailable(f"something was recorded for {tenant} meanwhile", hint="repeat it")
             if source != region:
@@ -50,11 +50,11 @@ def move_tenant(settings: Settings, tenant: str, region: str, *, actor: Actor) -
 
 def _empty_the_log(settings: Settings, tenant: str, region: str) -> str:
     """Put the organization's rows into files and out of the log; the region it is pinned to now."""
-    core = Core(settings)
+    core = Core(settings, create=False)
     try:
         pinned = core.tenants.show(tenant).region
         core.tenants.check_region(region)
-        core.self_audit.drain_outbox()
+        core.record_waiting()
         core.store.empty_log(tenant)
         return pinned
     finally:
@@ -62,13 +62,12 @@ def _empty_the_log(settings: Settings, tenant: str, region: str) -> str:
 
 
 @contextmanager
-def _locked(*roots: RegionRoot) -> Iterator[None]:
-    locks = [RootLock(root.run) for root in dict.fromkeys(roots)]
-    try:
+def locked(*roots: RegionRoot) -> Iterator[None]:
+    """Hold the locks of all roots, or none of them. Raises StoreLocked."""
+    with ExitStack() as locks:
+        for root in dict.fromkeys(roots):
+            locks.callback(RootLock(root.run).release)
         yield
-    finally:
-        for lock in locks:
-            lock.release()
 
 
 def _copy(source: RegionRoot, target: RegionRoot, tenant: str) -> None:

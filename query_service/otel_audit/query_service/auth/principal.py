@@ -8,6 +8,8 @@ from typing import Final, Literal, get_args
 
 from otel_audit.instrumentation.errors import AuditError
 
+from ..control.free_text import has_secret
+
 Role = Literal["admin", "auditor", "member", "operator"]
 ROLES: Final[tuple[str, ...]] = get_args(Role)
 
@@ -57,6 +59,12 @@ def check_grant(org: str | None, user: str, role: Role) -> None:
             "the user cannot be named like that",
             hint=f"give an e-mail, at most {_USER_LENGTH_MAX} characters",
         )
+
+
+def check_user_to_keep(user: str) -> None:
+    """Refuse a user's name that may not lie in the control database. Raises InvalidGrant."""
+    if has_secret(user):
+        raise InvalidGrant("the user's name looks like a secret", hint="give an e-mail")
 
 
 def secret_sha256(secret: str) -> bytes:

@@ -21,6 +21,7 @@ from .principal import (
     Principal,
     Unauthenticated,
     check_grant,
+    check_user_to_keep,
     role_of,
     secret_sha256,
 )
@@ -84,6 +85,7 @@ class TicketService:
         """As `create`, with what is kept of the ticket."""
         granted = role_of(role)
         check_grant(org, user, granted)
+        check_user_to_keep(user)
         if not 1 <= ttl_s <= _TTL_S_MAX or session_ttl_s < 1:
             raise InvalidGrant(
                 f"a ticket cannot live {ttl_s:.0f} s", hint=f"between 1 and {_TTL_S_MAX} seconds"

@@ -17,7 +17,15 @@ from ..control.database import ControlDatabase
 from ..control.outbox import Actor, Change, os_actor, put_change, utc_text
 from ..control.recent import Recent
 from ..control.tables import SESSIONS, TOKENS
-from .principal import InvalidGrant, Principal, Role, Unauthenticated, check_grant, role_of
+from .principal import (
+    InvalidGrant,
+    Principal,
+    Role,
+    Unauthenticated,
+    check_grant,
+    check_user_to_keep,
+    role_of,
+)
 from .signing_key import load_signing_key
 
 ALGORITHM: Final = "HS256"
@@ -84,6 +92,7 @@ class TokenService:
         """As `issue`, with what is kept of the token."""
         granted = role_of(role)
         check_grant(org, user, granted)
+        check_user_to_keep(user)
         if not 1 <= ttl_s <= TTL_S_MAX:
             raise InvalidGrant(f"a token cannot live {ttl_s:.0f} s", hint="give --ttl between 1s and 366d")
         now = int(self._now())

@@ -9,6 +9,7 @@ import click
 
 from otel_audit.exporter.store.errors import StoreError
 from otel_audit.exporter.store.ledger.checkpoint import encode_checkpoint, take_checkpoint
+from otel_audit.exporter.store.regions.known import refuse_gone
 
 from ..control.tenants import Tenants
 from .context import CliContext, pass_cli
@@ -29,8 +30,9 @@ def checkpoint(cli: CliContext, tenant: str, output: Path | None) -> None:
     Kept where this machine cannot write, it lets `verify --checkpoint` find history that was rewritten and a
     disk that was put back to an earlier state. Rows still in the write-ahead log are not in it yet.
     """
-    with cli.control() as database:
+    with cli.control_to_read() as database:
         root = cli.region_root(Tenants(database).show(tenant).region)
+    refuse_gone(root, tenant)
     taken = take_checkpoint(root, tenant, datetime.now(UTC))
     if not taken.writers:
         raise StoreError(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 import click
@@ -16,8 +18,10 @@ import click
 from otel_audit.exporter.store.backups.backup_list import refuse_copies
 from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
 from otel_audit.exporter.store.regions.claim import check_region
+from otel_audit.exporter.store.regions.tenant_copy import refuse_handed_over
 
-from ..control.database import FILE_NAME, ControlDatabase
+from ..control.database import FILE_NAME, ControlDatabase, ControlUnavailable, disk_trouble
+from ..control.region_claims import check_roots, refuse_orphans
 from ..settings import ConfigError, Settings
 
 DEFAULT_DATA_DIR: Final = Path("audit-data")
@@ -48,15 +52,12 @@ class CliContext:
         return Settings.load(self.data_dir, config=used, flags=flags)
 
     def region_roots(self) -> dict[str, RegionRoot]:
-        """Every region's root. Raises ConfigError, WrongRegion."""
-        roots = {region: RegionRoot(path) for region, path in self.settings().region_roots.items()}
-        for region, root in roots.items():
-            check_region(root, region)
-        return roots
+        """Every region's root, checked as check_roots does. Raises as it does."""
+        return self._roots(None)
 
     def region_root(self, region: str) -> RegionRoot:
-        """The root of a region. Raises ConfigError when it is not configured, WrongRegion."""
-        root = self.region_roots().get(region)
+        """The root of a region, as `region_roots`; another region's disk may be away meanwhile."""
+        root = self._roots(region).get(region)
         if root is None:
             raise ConfigError(
                 f"region {region} is not configured",
@@ -64,16 +65,55 @@ class CliContext:
             )
         return root
 
+    def _roots(self, only: str | None) -> dict[str, RegionRoot]:
+        settings = self.settings()
+        roots = {region: RegionRoot(path) for region, path in settings.region_roots.items()}
+        if (self.data_dir / FILE_NAME).exists():
+            with self.control() as database:
+                check_roots(database, settings, only=only)
+        else:
+            for region, root in roots.items():
+                check_region(root, region)
+        return roots
+
     @contextmanager
     def control(self, *, create: bool = False) -> Iterator[ControlDatabase]:
-        """The control database, closed afterwards. Raises as ControlDatabase.open does, BackupError."""
+        """The control database, closed afterwards.
+
+        Raises as ControlDatabase.open does, BackupError, CopyRefused, DataGone.
+        """
         refuse_copies(self.data_dir)  # even a reading is recorded, and would change a backup
-        region = self.settings().default_region if create else DEFAULT_REGION
+        if not (self.data_dir / FILE_NAME).exists():
+            refuse_handed_over(self.data_dir)
+        region = DEFAULT_REGION
+        if create:
+            settings = self.settings()
+            refuse_orphans(settings)
+            region = settings.default_region
         database = ControlDatabase.open(self.data_dir / FILE_NAME, create=create, operator_region=region)
         try:
             yield database
         finally:
             database.close()
+
+    @contextmanager
+    def control_to_read(self) -> Iterator[ControlDatabase]:
+        """The control database for what records nothing; a copy when the disk takes no write, which reading
+        needs too. Raises as `control` does.
+        """
+        with ExitStack() as stack:
+            try:
+                database = stack.enter_context(self.control())
+            except ControlUnavailable:
+                if not disk_trouble(self.data_dir):
+                    raise
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-audit-")))
+                for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+                    if (self.data_dir / name).exists():
+                        shutil.copyfile(self.data_dir / name, folder / name)
+                database = ControlDatabase.open(folder / FILE_NAME, create=False)
+                stack.callback(database.close)
+            yield database
 
 
 pass_cli = click.make_pass_decorator(CliContext)

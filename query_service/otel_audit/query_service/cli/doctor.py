@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 
 from otel_audit.exporter.startup import Check, app_checks, report
-from otel_audit.exporter.store.errors import StoreError
+from otel_audit.exporter.store.errors import DataGone, StoreError
 from otel_audit.exporter.store.files.blobs import LocalBlobs
 from otel_audit.exporter.store.ledger.manifest import Manifest
 from otel_audit.exporter.store.partition import RegionRoot
+from otel_audit.exporter.store.regions.known import refuse_gone
 from otel_audit.exporter.store.regions.residency import survey
 from otel_audit.instrumentation.errors import AuditError
 
-from ..app.core import refuse_lost_regions
 from ..app.local_control import ask_server
 from ..control.deletions import Deletions
 from ..control.tenants import Tenants
@@ -66,7 +66,6 @@ def _regions(cli: CliContext) -> Iterator[Check]:
         roots = cli.region_roots()
         with cli.control() as database:
             tenants = Tenants(database)
-            refuse_lost_regions(tenants, cli.settings())
             pins = {tenant.id: tenant.region for tenant in tenants.list()}
             leaving = Deletions(database).unfinished()
     except AuditError as error:
@@ -75,6 +74,7 @@ def _regions(cli: CliContext) -> Iterator[Check]:
     for region, root in roots.items():
         yield from _keys(root.keys)
         yield from _manifests(root)
+        yield _folders(region, root)
         writable = os.access(root.path, os.W_OK) or not root.path.exists()
         yield Check("region", writable, f"{region} at {root.path}", "make it writable for this user")
     for item in leaving:
@@ -85,6 +85,14 @@ def _regions(cli: CliContext) -> Iterator[Check]:
         yield Check("tenant", not residence.elsewhere, f"{residence.tenant}: {residence.text}", hint)
     stored = {tenant for root in roots.values() for tenant in root.tenants()}
     yield _strangers(sorted(stored - pins.keys() - {item.tenant for item in leaving}), len(pins))
+
+
+def _folders(region: str, root: RegionRoot) -> Check:
+    try:
+        refuse_gone(root)
+    except DataGone as error:
+        return Check("folders", False, error.message, error.hint)
+    return Check("folders", True, f"every folder of region {region} that held rows is there")
 
 
 def _manifests(root: RegionRoot) -> Iterator[Check]:

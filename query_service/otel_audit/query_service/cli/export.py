@@ -52,9 +52,14 @@ def export(cli: CliContext, /, tenant: str, form: str, output: Path, **chosen: A
         columns = (TextColumn("exporting"), DownloadColumn(), TimeElapsedColumn())
         with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("export", total=None)
-            with temporary.open("xb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                    progress.advance(task, len(chunk))
-        temporary.rename(output)  # whole or not at all
+            file = temporary.open("xb")
+            try:
+                with file:
+                    for chunk in chunks:
+                        file.write(chunk)
+                        progress.advance(task, len(chunk))
+                temporary.rename(output)  # whole or not at all
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     click.echo(f"{output}: {output.stat().st_size:,} bytes", err=True)

@@ -60,7 +60,7 @@ def _pinned(read: LocalRead, time_from: datetime | None, time_to: datetime | Non
 def seal_now(cli: CliContext, tenant: str | None) -> None:
     """Ask the running server to seal, or do it here when none runs. tenant: all of them when None."""
     if ask_server(cli.data_dir, "seal", tenant=tenant) is None:
-        core = Core(cli.settings())
+        core = Core(cli.settings(), create=False)
         try:
             core.self_audit.drain_outbox()  # so that this very command is in the files
             core.seal(tenant)

@@ -18,18 +18,21 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from otel_audit.exporter.importing.evidence import Evidence
 from otel_audit.exporter.importing.importer import Counts, Importer
 from otel_audit.exporter.importing.kept_aside import KeptAside
-from otel_audit.exporter.importing.source import Line, Source
+from otel_audit.exporter.importing.source import Line, Source, SourceDamaged
 from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.receiver.rows import RowMaker
 from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.known import refuse_gone
 
 from ..app.row_targets import row_target
 from ..control.database import ControlDatabase
+from ..control.holds import Holds
 from ..control.import_events import ImportRecord
 from ..control.outbox import Outbox
 from ..control.tenants import Tenants
+from ..held_rows import HeldArrivals
 from .context import CliContext, json_option, pass_cli, print_json, visible
 
 # A file of another kind would fill the screen; all of them are in the file that is kept aside.
@@ -38,8 +41,12 @@ _SHOWN_MAX: Final = 50
 
 @click.command("import")
 @click.option("--tenant", required=True, metavar="ID", help="The organization the events are of.")
-@click.option("--historic", is_flag=True, help="File events under their own dates, however old.")
-@click.option("--allow-expired", is_flag=True, help="Also those whose retention is over already.")
+@click.option(
+    "--historic", is_flag=True, help="File events under their own dates; expired ones only when held."
+)
+@click.option(
+    "--allow-expired", is_flag=True, help="Also those whose retention is over: they go with its next run."
+)
 @json_option
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, dir_okay=False)
@@ -58,7 +65,7 @@ def import_files(
     """Import OTLP JSON lines (the Collector's file exporter) or exported NDJSON; - is standard input.
 
     Files may be compressed with gzip or zstd. What is stored already is not stored twice, so an import that
-    was interrupted is simply run again. Exits 1 when a line or an event was refused.
+    was interrupted is simply run again. Exits 1 when a line or an event was refused, or a file is damaged.
     """
     if allow_expired and not historic:
         raise click.UsageError("--allow-expired goes with --historic", ctx)
@@ -67,7 +74,7 @@ def import_files(
         sources = [(str(path), stack.enter_context(_opened(path))) for path in files]
         database = stack.enter_context(cli.control())
         Tenants(database).show(tenant)
-        counts, aside = _run(cli, database, tenant, sources, historic, allow_expired)
+        counts, aside, damaged = _run(cli, database, tenant, sources, historic, allow_expired)
     if as_json:
         print_json({**dataclasses.asdict(counts), "kept_aside": str(aside) if aside else None})
     else:
@@ -75,8 +82,20 @@ def import_files(
             f"{counts.lines:,} lines, {counts.events:,} events: {counts.new:,} new, "
             f"{counts.repeats:,} repeats, {counts.rejected:,} rejected"
         )
+        for count, why in (
+            (counts.held, "expired events are stored because a legal hold keeps them"),
+            (counts.expired, "events are expired and not held: the next retention run deletes them"),
+        ):
+            if count:
+                click.echo(f"{count:,} {why}", err=True)
         if aside is not None:
             click.echo(f"rejected ones are listed, redacted, in {aside}", err=True)
+    for name, error in damaged:
+        # The summary says what was stored all the same, so the other errors are told before the last.
+        if (name, error) != damaged[-1]:
+            click.echo(visible(f"error: {name}: {error.message}"), err=True)
+        else:
+            raise SourceDamaged(f"{name}: {error.message}", hint=error.hint)
     ctx.exit(1 if counts.rejected else 0)
 
 
@@ -87,8 +106,9 @@ def _run(
     sources: list[tuple[str, io.BufferedReader]],
     historic: bool,
     allow_expired: bool,
-) -> tuple[Counts, Path | None]:
+) -> tuple[Counts, Path | None, list[tuple[str, SourceDamaged]]]:
     root = cli.region_root(Tenants(database).show(tenant).region)
+    refuse_gone(root, tenant)
     rules = load_rules()
     redactor = Redactor(rules, matcher="re2")
     keyring = Keyring(root.keys)
@@ -97,8 +117,9 @@ def _run(
     options = {"historic": historic, "allow_expired": allow_expired}
     record = ImportRecord(Outbox(database), tenant, names, options)
     aside = KeptAside(root.quarantine(tenant), redactor)
-    months = None if allow_expired else Tenants(database).retention_of(tenant, datetime.now(UTC))
-    with row_target(cli.settings()) as target, _Display() as display:
+    months = Tenants(database).retention_of(tenant, datetime.now(UTC))
+    held = HeldArrivals(Holds(database), tenant)
+    with row_target(cli.settings()) as target, _Display() as display, contextlib.closing(held):
         importer = Importer(
             tenant,
             RowMaker(BatchRedactor(redactor, keyring), keyring),
@@ -107,20 +128,26 @@ def _run(
             aside,
             historic=historic,
             months=months,
+            allow_expired=allow_expired,
+            held=held,
             on_rejected=display.rejected,
         )
         completed, kept = False, None
+        damaged: list[tuple[str, SourceDamaged]] = []
         # Recorded while the store is open, so that without a server it takes the event in at its end.
         record.started()
         try:
             for name, raw in sources:
-                importer.load(name, display.followed(name, Source(raw)))
-            completed = True
+                try:
+                    importer.load(name, display.followed(name, Source(raw)))
+                except SourceDamaged as error:
+                    damaged.append((name, error))
+            completed = not damaged
         finally:
             importer.close()
             kept = aside.close()
             record.ended(dataclasses.asdict(importer.counts), completed=completed)
-        return importer.counts, kept
+        return importer.counts, kept, damaged
 
 
 @contextlib.contextmanager

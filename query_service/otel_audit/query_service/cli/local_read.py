@@ -9,6 +9,7 @@ from typing import Any
 
 from otel_audit.exporter.store.reader import StoreReader
 from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.exporter.store.regions.known import refuse_gone
 
 from ..auth.principal import Principal
 from ..auth.request_facts import RequestFacts
@@ -26,9 +27,10 @@ class LocalRead:
     """One organization's events as a command sees them."""
 
     def __init__(self, cli: CliContext, database: ControlDatabase, tenant: str) -> None:
-        """Raises NoSuchTenant, InvalidTenant, ConfigError, WrongRegion."""
+        """Raises NoSuchTenant, InvalidTenant, ConfigError, WrongRegion, DataGone."""
         self.region = Tenants(database).show(tenant).region
         self.root = cli.region_root(self.region)
+        refuse_gone(self.root, tenant)
         self.tenant = tenant
         self.source = StoreReader(self.root)
         self.engine = Engine()

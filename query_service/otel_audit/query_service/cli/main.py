@@ -54,6 +54,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": (f"{_HERE}.doctor:doctor", "Say what would silently not be recorded."),
 }
 
+_HINTS: Final = {
+    errno.ENOSPC: "make room on the disk and run the command again",
+    errno.EDQUOT: "the quota is used up: make room and run the command again",
+    errno.EEXIST: "another run may be writing it; if none is, delete it and run the command again",
+    errno.EROFS: "the disk is mounted read-only: mount it writable, or name a folder elsewhere",
+}
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -118,7 +124,7 @@ def run(arguments: Sequence[str]) -> int:
             # Whoever read our output has gone; Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        return _fail(str(error), "check the path, its owner and the free space")
+        return _fail(_cause(error), _HINTS.get(error.errno or 0, "check the path, its owner and its mode"))
     return code if isinstance(code, int) else 0
 
 
@@ -127,6 +133,11 @@ def _fail(message: str, hint: str, *, status: int = 1) -> int:
     if hint:
         click.echo(f"hint: {visible(' '.join(hint.split()))}", err=True)
     return status
+
+
+def _cause(error: OSError) -> str:
+    text = error.strerror or str(error)
+    return f"{text}: {error.filename}" if error.filename is not None else text
 
 
 def _is_there(where: str) -> bool:

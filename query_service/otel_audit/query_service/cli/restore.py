@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from otel_audit.exporter.store.backups.backup_list import BackupList
 from otel_audit.exporter.store.backups.restore import restore as restore_roots
+from otel_audit.exporter.store.partition import DEFAULT_REGION
 
 from ..control.database import FILE_NAME, ControlDatabase
 from ..control.outbox import Change, os_actor, put_change
+from ..settings import ConfigError, Settings
 from .backup import facts, shown_progress, summary
-from .context import CliContext, pass_cli
+from .context import CONFIG_NAME, CliContext, pass_cli
 from .files import seal_now
 
 
@@ -57,9 +60,26 @@ def restore(cli: CliContext, source: Path) -> None:
     seal_now(cli, None)
     for name, reason in listed.damaged.items():
         click.echo(f"warning: {name} was damaged when the backup was made: {reason}", err=True)
-    config = cli.data_dir / "config.toml"
-    if len(roots) > 1 and config.exists():
-        click.echo(
-            f"warning: {config} came back as it was: make its [regions] this copy's before `serve`", err=True
-        )
+    config = cli.data_dir / CONFIG_NAME
+    if config.exists():
+        for change in _root_changes(config, {name: root.path for name, root in roots.items()}):
+            click.echo(f"warning: {config} came back as it was; before `serve`, {change}", err=True)
     click.echo(f"{cli.data_dir}: {summary(listed)}", err=True)
+
+
+def _root_changes(config: Path, roots: Mapping[str, Path]) -> Iterator[str]:
+    """What must become of the original's configuration so that the copy never opens the original's roots."""
+    try:
+        named = Settings.load(config.parent, config=config, environment={}).region_roots
+    except ConfigError as error:
+        yield f"correct it: {error.message}; the copy's roots are " + ", ".join(
+            f'{name} = "{path}"' for name, path in roots.items() if name != DEFAULT_REGION
+        )
+        return
+    for name in sorted({*named, *roots} - {DEFAULT_REGION}):
+        if name not in named:
+            yield f'add to [regions] {name} = "{roots[name]}"'
+        elif name not in roots:
+            yield f'remove from [regions] {name} = "{named[name]}"'
+        elif named[name] != roots[name]:
+            yield f'change in [regions] {name} = "{named[name]}" to {name} = "{roots[name]}"'

@@ -41,7 +41,7 @@ def run(cli: CliContext, now: datetime | None, dry_run: bool, as_json: bool) -> 
     moment, actor = now or datetime.now(UTC), os_actor().user_id
     gone = ask_server(cli.data_dir, "retention", now=moment.isoformat(), dry_run=dry_run, actor=actor)
     if gone is None:
-        core = Core(cli.settings())
+        core = Core(cli.settings(), create=False)
         try:
             due = core.run_retention(moment, dry_run=dry_run, actor=actor)
         finally:

@@ -21,7 +21,7 @@ def scrub(cli: CliContext, ctx: click.Context, as_json: bool) -> None:
     """
     report = ask_server(cli.data_dir, "scrub")
     if report is None:
-        core = Core(cli.settings())
+        core = Core(cli.settings(), create=False)
         try:
             report = scrub_report(core.store.scrub())
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from otel_audit.exporter.store.backups.backup_list import refuse_inside_copies
 from otel_audit.exporter.store.regions.tenant_copy import CopyRefused, copy_tenant
 
 from ..app.core import Core
@@ -28,7 +29,7 @@ from .local_read import LocalRead
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="A new folder for the copy.",
+    help="A new folder for the copy, not one of the store's own.",
 )
 @json_option
 @pass_cli
@@ -76,7 +77,7 @@ def delete(cli: CliContext, id: str, confirmed: str | None, as_json: bool) -> No
     actor = os_actor().user_id
     done = ask_server(cli.data_dir, "tenant_delete", tenant=id, actor=actor)
     if done is None:
-        core = Core(cli.settings())
+        core = Core(cli.settings(), create=False, giving_up=id)
         try:
             done = core.delete_tenant(id, actor=actor)
         finally:
@@ -105,12 +106,13 @@ def move(cli: CliContext, id: str, region: str) -> None:  # noqa: A002
 
 def _refuse_foreign_root(cli: CliContext, region: str, target: Path) -> None:
     """Where the copy goes is the user's choice; the folder of another region is only ever a slip."""
+    refuse_inside_copies(target)
     for name, root in cli.region_roots().items():
         if name != region and target.resolve().is_relative_to(root.path.resolve()):
             raise CopyRefused(
                 f"{target} lies under the root of region {name}", hint="choose a folder outside of all roots"
             )
         # Among live files a copy would be taken for damage, or keep the next start from opening.
-        for folder in (root.store, root.wal, root.keys, root.run):
+        for folder in root.folders:
             if target.resolve().is_relative_to(folder.resolve()):
                 raise CopyRefused(f"{target} lies in {folder}", hint="choose a folder outside of all roots")

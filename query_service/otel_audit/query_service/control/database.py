@@ -14,19 +14,19 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from otel_audit.exporter.store.partition import DEFAULT_REGION
+from otel_audit.exporter.store.partition import DEFAULT_REGION, OPERATOR
 from otel_audit.instrumentation.errors import AuditError
 
 from .tables import METADATA, SCHEMA, SCHEMA_VERSION, TENANTS
 
 FILE_NAME: Final = "control.sqlite"
-OPERATOR: Final = "operator"
-"""The reserved tenant of what belongs to nobody; it always exists."""
 
 # Longer than any transaction here lasts, shorter than a client waits for an answer.
 BUSY_TIMEOUT_MS: Final = 5_000
 # Worker threads of the server are limited to fewer than this, so that none waits for a connection.
 _POOL: Final = {"pool_size": 8, "max_overflow": 56, "pool_timeout": 5}
+# SQLite makes files beside the database to read it, and an administrator's change takes a few pages.
+_ROOM_BYTES_MIN: Final = 1 << 20
 _WRITE: Final = "otel_audit_write"
 
 
@@ -210,9 +210,11 @@ def _switch_to_wal(engine: Engine, path: Path) -> None:
         try:
             mode = connection.cursor().execute("PRAGMA journal_mode=WAL").fetchone()
         except engine.dialect.loaded_dbapi.OperationalError as error:
-            if time.monotonic() > deadline:
+            locked = "locked" in str(error)
+            if not locked or time.monotonic() > deadline:
+                hint = "another process holds it; try again" if locked else disk_trouble(path.parent)
                 raise ControlUnavailable(
-                    f"cannot prepare {path}: {error}", hint="another process holds it; try again"
+                    f"cannot prepare {path}: {error}", hint=hint or "check the disk of the data directory"
                 ) from error
             mode = None
         finally:
@@ -241,11 +243,24 @@ def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def disk_trouble(folder: Path) -> str:
+    """What keeps anything from being written to the disk of `folder`, as a hint; empty when nothing does."""
+    with contextlib.suppress(OSError):
+        about = os.statvfs(folder)
+        if about.f_flag & os.ST_RDONLY:
+            return "its disk is mounted read-only: mount it writable; 'verify' and 'checkpoint' work as it is"
+        if about.f_bavail * about.f_frsize < _ROOM_BYTES_MIN:
+            return "its disk is full: make room and run the command again; 'verify' works as it is"
+    return ""
+
+
 def _unavailable(path: Path, error: SQLAlchemyError) -> ControlUnavailable:
     # SQLAlchemy's own text quotes the statement; the driver's names the cause only.
     cause = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
     if "locked" in cause:
         hint = "another process is changing it; try again"
+    elif trouble := disk_trouble(path.parent):
+        hint = trouble
     elif "readonly" in cause or "unable to open" in cause:
         hint = "check the owner and mode of the data directory"
     elif "not a database" in cause or "malformed" in cause:

@@ -18,9 +18,11 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select
 
 from otel_audit.instrumentation.errors import AuditError
 
+from ..filters import FilterError
 from ..hold_scope import HoldScope
 from ..settings import RELEASE_DELAY_S
 from .database import ControlDatabase
+from .free_text import has_secret, prose
 from .outbox import Actor, Change, os_actor, put_own_change, utc_text
 from .tables import HOLDS, TENANTS
 from .tenants import NOT_DELETED, NoSuchTenant
@@ -40,6 +42,8 @@ HOLDS_MAX: Final = 10_000
 
 class InvalidHold(AuditError):
     """A name or reason that cannot be used."""
+
+    exit_status = 2  # on the command line it is wrong use, not a failure
 
 
 class HoldExists(AuditError):
@@ -142,11 +146,8 @@ class Holds:
         Raises InvalidHold, FilterError, NoSuchTenant, HoldExists, TooManyHolds, ControlUnavailable.
         """
         scope, now, who = HoldScope.parse(filters), self._now(), actor or os_actor()
-        if not NAME.fullmatch(name):
-            raise InvalidHold(
-                f"{name[:80]!r} cannot be a hold's name",
-                hint="use letters, digits, dot, _ and -, a letter or digit first, at most 63",
-            )
+        _check_name(name)
+        _check_filters(scope)
         hold = Hold(tenant, name, _checked(reason), scope.to_json(), now, who.user_id, None, None, None, None)
         with self._database.write() as connection:
             # One that is being deleted too: what it promised to keep may be gone by now.
@@ -287,11 +288,32 @@ def _check_room(connection: Connection, tenant: str, now: float) -> None:
         )
 
 
+def _check_name(name: str) -> None:
+    if has_secret(name):
+        raise InvalidHold("the hold's name looks like a secret", hint="choose a name that everybody may read")
+    if not NAME.fullmatch(name):
+        raise InvalidHold(
+            f"{name[:80]!r} cannot be a hold's name",
+            hint="use letters, digits, dot, _ and -, a letter or digit first, at most 63",
+        )
+
+
+def _check_filters(scope: HoldScope) -> None:
+    # Stored rows hold no secret either, so such a filter would hold nothing and only keep the secret.
+    for name, value in scope.filters.items():
+        if has_secret(value):
+            raise FilterError(
+                name, value, "looks like a secret, of which stored events keep only a marker",
+                allowed="what events show, such as the user, the action or the time",
+            )  # fmt: skip
+
+
 def _checked(reason: str) -> str:
+    """The reason on one line, without secrets: it stays in the database and the trail."""
     text = reason.strip()
     if not text or len(text) > _REASON_CHARS_MAX or not text.isprintable():
         raise InvalidHold(
             "the reason cannot be used",
             hint=f"give 1 to {_REASON_CHARS_MAX} printable characters on one line",
         )
-    return text
+    return prose(text)

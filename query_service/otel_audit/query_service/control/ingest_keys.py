@@ -17,6 +17,7 @@ from otel_audit.exporter.receiver.keys import IngestKey
 from otel_audit.instrumentation.errors import AuditError
 
 from .database import OPERATOR, ControlDatabase
+from .free_text import label
 from .outbox import SERVICE, Actor, Change, os_actor, put_change, utc_text
 from .recent import Recent
 from .tables import INGEST_KEY_TENANTS, INGEST_KEYS, TENANT_DELETIONS, TENANTS
@@ -101,6 +102,7 @@ class IngestKeys:
         now = self._now()
         ids = None if tenants is None else tuple(sorted(set(tenants)))
         _check(ids, name, create_tenants, ttl_s)
+        name = label(name)
         with self._database.write() as connection:
             _check_tenants(connection, ids or ())
             expires_at = None if ttl_s is None else now + ttl_s

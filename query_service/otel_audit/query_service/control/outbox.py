@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from otel_audit.instrumentation.ids import canonical_uuid, uuid7
 from otel_audit.instrumentation.vocabulary import default_severity
 
 from .database import OPERATOR, ControlDatabase, ControlUnavailable
+from .free_text import redacted
 from .tables import OUTBOX
 
 if TYPE_CHECKING:
@@ -109,14 +110,17 @@ def put_own_change(
 
 
 def put_event(connection: Connection, tenant: str, event: AuditEvent) -> None:
-    """Add one event to the transaction of `connection`. Raises ControlUnavailable when too many wait."""
+    """Add one event, redacted, to the transaction of `connection`.
+
+    Raises ControlUnavailable when too many wait.
+    """
     waiting = connection.execute(select(func.max(OUTBOX.c.seq) - func.min(OUTBOX.c.seq))).scalar()
     if waiting is not None and waiting >= WAITING_MAX:
         raise ControlUnavailable(
             f"{waiting} changes wait to be recorded", hint="run 'otel-audit serve' on this data directory"
         )
     connection.execute(
-        insert(OUTBOX).values(tenant=tenant, record_id=event.record_id, event=event_to_json(event))
+        insert(OUTBOX).values(tenant=tenant, record_id=event.record_id, event=event_to_json(redacted(event)))
     )
 
 
@@ -131,10 +135,11 @@ class Outbox:
         with self._database.write() as connection:
             put_event(connection, tenant, event)
 
-    def waiting(self, rows_max: int) -> Sequence[Waiting]:
-        """The oldest events, at most `rows_max`. Raises ControlUnavailable."""
+    def waiting(self, rows_max: int, *, without: Collection[str] = ()) -> Sequence[Waiting]:
+        """The oldest events, at most `rows_max`, none of the tenants `without`. Raises ControlUnavailable."""
+        wanted = select(OUTBOX).where(OUTBOX.c.tenant.not_in(without)).order_by(OUTBOX.c.seq)
         with self._database.read() as connection:
-            rows = connection.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(rows_max)).all()
+            rows = connection.execute(wanted.limit(rows_max)).all()
         return [Waiting(row.seq, row.tenant, event_from_json(row.event)) for row in rows]
 
     def done(self, rows: Iterable[Waiting]) -> None:

@@ -6,13 +6,15 @@ lies in one place for all regions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from otel_audit.exporter.store.files.blobs import put_new
 from otel_audit.instrumentation.event import AuditEvent
 
 from .database import ControlUnavailable
+from .free_text import redacted
 from .outbox import Waiting, event_from_json, event_to_json
 
 
@@ -23,21 +25,25 @@ class WaitingReads:
         self._folder = folder
 
     def put(self, tenant: str, event: AuditEvent) -> None:
-        """Keep one event durably until a server has stored it. Raises ControlUnavailable."""
+        """Keep one event, redacted, durably until a server has stored it. Raises ControlUnavailable."""
         try:
-            put_new(self._folder / _name(tenant, event), event_to_json(event).encode())
+            put_new(self._folder / _name(tenant, event), event_to_json(redacted(event)).encode())
         except OSError as error:
             raise ControlUnavailable(
                 f"the read cannot be recorded in {self._folder}: {error.strerror}",
                 hint="make the folder writable for this user; nothing was shown",
             ) from error
 
-    def waiting(self, rows_max: int) -> Sequence[Waiting]:
-        """The oldest events of each organization, at most `rows_max`. Raises ControlUnavailable."""
+    def waiting(self, rows_max: int, *, without: Collection[str] = ()) -> Sequence[Waiting]:
+        """The oldest events of each organization but those `without`, at most `rows_max`.
+
+        Raises ControlUnavailable.
+        """
         rows = []
         try:
             names = sorted(path.name for path in self._folder.glob("[a-z]*.json"))
-            for seq, name in enumerate(names[:rows_max]):
+            wanted = (name for name in names if name.partition(".")[0] not in without)
+            for seq, name in enumerate(islice(wanted, rows_max)):
                 text = (self._folder / name).read_text()
                 rows.append(Waiting(seq, name.partition(".")[0], event_from_json(text)))
         except OSError as error:

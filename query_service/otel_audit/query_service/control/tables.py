@@ -19,10 +19,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Raised by one with every change of a table; an older binary refuses a newer database.
 
-2 added `holds` and `tenant_deletions`.
+2 added `holds` and `tenant_deletions`, 3 `region_claims`.
 """
 
 METADATA: Final = MetaData()
@@ -40,6 +40,13 @@ TENANTS: Final = Table(
     Column("retention_pending", Text, nullable=False),
     Column("export_rate", String(16), nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+REGION_CLAIMS: Final = Table(
+    "region_claims",
+    METADATA,
+    # Regions whose root was opened once. Kept for ever: such a root is never new again.
+    Column("region", String(63), primary_key=True),
 )
 
 TENANT_DELETIONS: Final = Table(

@@ -11,17 +11,15 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from otel_audit.exporter.store.partition import DEFAULT_REGION
+from otel_audit.exporter.store.partition import DEFAULT_REGION, TENANT_PATTERN
 from otel_audit.instrumentation.errors import AuditError
 
 from .database import OPERATOR, ControlDatabase
+from .free_text import has_secret, prose
 from .outbox import Actor, Change, os_actor, put_change, utc_text
 from .recent import Recent
 from .retention import DEFAULT, Pending, Retention, retention_from_json, retention_to_json
 from .tables import ALIASES, TENANT_DELETIONS, TENANTS
-
-TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-"""Ids become folder names and nothing else ever reaches a path; match with fullmatch."""
 
 _EXPORT_RATE: Final = re.compile(r"[1-9][0-9]{0,5}/[mhd]")
 _ALIAS_LENGTH_MAX: Final = 256
@@ -100,7 +98,7 @@ class Tenants:
 
     def ensure(self, tenant_id: str, *, actor: Actor) -> bool:
         """Add an organization with the defaults unless it exists; False when the id cannot be one."""
-        if not TENANT_ID.fullmatch(tenant_id) or tenant_id == OPERATOR:
+        if not TENANT_PATTERN.fullmatch(tenant_id) or tenant_id == OPERATOR or has_secret(tenant_id):
             return False
         with self._database.write() as connection:
             if _find(connection, tenant_id) is None:
@@ -127,7 +125,7 @@ class Tenants:
 
         Raises NoSuchTenant, InvalidTenant, InvalidRetention, TenantExists, ControlUnavailable.
         """
-        now = self._now()
+        now, reason = self._now(), None if reason is None else prose(reason)
         with self._database.write() as connection:
             before = self._read(connection, tenant_id, now)
             asked = Retention(before.retention, before.retention_pending).changed(
@@ -183,7 +181,7 @@ class Tenants:
 
         At most RECENT_S old. Raises ControlUnavailable.
         """
-        return self._found.get(tenant_id) if TENANT_ID.fullmatch(tenant_id) else None
+        return self._found.get(tenant_id) if TENANT_PATTERN.fullmatch(tenant_id) else None
 
     def regions_in_use(self) -> Sequence[str]:
         """Every region that an organization is pinned to. Raises ControlUnavailable."""
@@ -337,10 +335,14 @@ def _alias_owner(connection: Connection, alias: str) -> str | None:
 
 
 def _check_new(connection: Connection, tenant_id: str) -> None:
-    if not TENANT_ID.fullmatch(tenant_id):
+    if not TENANT_PATTERN.fullmatch(tenant_id):
         raise InvalidTenant(
             f"{tenant_id[:80]!r} cannot be an organization's id",
             hint="use a-z, 0-9, _ and -, a letter first, at most 63; other names go into --alias",
+        )
+    if has_secret(tenant_id):
+        raise InvalidTenant(
+            "the organization's id looks like a secret", hint="choose an id that everybody may read"
         )
     if _deletion(connection, tenant_id) is not None:
         raise TenantExists(
@@ -366,6 +368,8 @@ def _add_aliases(connection: Connection, tenant_id: str, aliases: Iterable[str])
                 f"{alias[:80]!r} cannot be an alias",
                 hint=f"use 1 to {_ALIAS_LENGTH_MAX} printable characters",
             )
+        if has_secret(alias):
+            raise InvalidTenant("the alias looks like a secret", hint="use the name that apps send")
         if tenant_id == OPERATOR or alias == OPERATOR:
             raise InvalidTenant(
                 "the operator's own organization has no aliases", hint="nothing sends events to it by name"

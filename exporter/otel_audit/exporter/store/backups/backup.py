@@ -34,6 +34,7 @@ from .backup_list import (
     encode_list,
     is_empty,
     read_list,
+    refuse_inside_copies,
     region_folder,
 )
 from .copying import Progress, digest_file, sync_tree
@@ -103,6 +104,7 @@ def back_up(
 def _refuse_target(target: Path, roots: Mapping[str, RegionRoot]) -> None:
     if not is_empty(target):
         raise BackupError(f"{target} is not empty", hint="give a new folder with --to")
+    refuse_inside_copies(target)
     for root in roots.values():
         if target.resolve().is_relative_to(root.path.resolve()):
             raise BackupError(

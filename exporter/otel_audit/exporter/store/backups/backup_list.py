@@ -119,6 +119,14 @@ def is_empty(folder: Path) -> bool:
     return not folder.exists() or all(path.name in _NOT_CONTENT for path in folder.iterdir())
 
 
+def refuse_inside_copies(folder: Path) -> None:
+    """Raise BackupError when `folder` is or lies in a backup: what it holds is listed, and never changes."""
+    real = folder.resolve()
+    for path in (real, *real.parents):
+        if (path / LIST_NAME).exists() or (path / UNFINISHED_NAME).exists():
+            raise BackupError(f"{folder} lies in the backup {path}", hint="choose a folder outside of it")
+
+
 def refuse_copies(folder: Path) -> None:
     """Raise BackupError when `folder` is a copy that nobody may write to: two roots would number alike."""
     if (folder / UNFINISHED_NAME).exists():

@@ -46,13 +46,9 @@ def make_path(folder: Path) -> None:
 
 def digest_file(path: Path, name: str) -> CopiedFile:
     """What a file that is there already is. Raises OSError."""
-    digest = hashlib.sha256()
-    size = 0
     with path.open("rb") as reading:
-        while chunk := reading.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return CopiedFile(name, size, digest.hexdigest())
+        digest = hashlib.file_digest(reading, "sha256")
+        return CopiedFile(name, reading.tell(), digest.hexdigest())
 
 
 def sync_tree(folder: Path) -> None:

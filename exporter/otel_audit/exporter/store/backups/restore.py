@@ -23,6 +23,7 @@ from .backup_list import (
     is_empty,
     read_list,
     refuse_copies,
+    refuse_inside_copies,
     region_of,
 )
 from .copying import Progress, copy_file, digest_file, sync_tree
@@ -52,6 +53,7 @@ def restore(
         if not is_empty(root.path):
             refuse_copies(root.path)
             raise BackupError(f"{root.path} is not empty", hint="give a new folder with --data-dir")
+        refuse_inside_copies(root.path)
     _check(source, listed, progress)
     for root in used.values():
         put_new(root.path / UNFINISHED_NAME, b"")

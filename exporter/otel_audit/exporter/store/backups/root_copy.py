@@ -12,6 +12,7 @@ from ..files.blobs import LocalBlobs, is_temporary
 from ..ledger.entry import TenantManifest
 from ..ledger.manifest import Manifest
 from ..partition import RegionRoot
+from ..regions.known import refuse_gone
 from ..snapshot import FileRef
 from .backup_list import BackupList, CopiedFile, CopiedHead, CopiedTenant, region_folder
 from .backup_log import copy_log
@@ -48,7 +49,8 @@ class RootCopy:
         return sum(file.ref.bytes for each in self._manifests.values() for file in each.files.values())
 
     def what_moves(self) -> None:
-        """Copy waiting reads, the log and the manifests, each before what it moves on to."""
+        """Copy waiting reads, the log and the manifests, each before what it moves on to. Raises DataGone."""
+        refuse_gone(self._source)
         make_path(self._target.path)
         self._copy_all(self._source.reads.glob("*.json"))
         for damage in copy_log(self._source.wal, self._target.wal):

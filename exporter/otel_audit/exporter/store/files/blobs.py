@@ -25,7 +25,7 @@ class Blobs(Protocol):
     def put_new(self, key: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a blob whole or not at all; durable on return. FileExistsError when the key is taken.
 
-        durable: False for what is derived and carries its own checksum: a loss of power may take or tear it.
+        durable: False for what is derived and carries its own checksum: a crash may take or tear it.
         """
 
     def get(self, key: str) -> bytes:
@@ -40,8 +40,11 @@ class Blobs(Protocol):
     def move_new(self, key: str, target: str) -> None:
         """Give a blob another key, durable on return; FileExistsError when that one is taken."""
 
-    def delete(self, key: str) -> None:
-        """Remove a blob, durable on return; one that is gone already is fine."""
+    def delete(self, *keys: str, emptied: bool = False) -> None:
+        """Remove blobs, all durable on return; one that is gone already is fine.
+
+        emptied: the folders that become empty by it go too, where the medium has folders.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,27 @@ class LocalBlobs:
         self.fs.unlink(source)
         sync_folder(source.parent, fs=self.fs)
 
-    def delete(self, key: str) -> None:
-        path = self.root / key
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.unlink(path)
-        # Even when it is gone already: an earlier try may have ended between the two steps.
-        with contextlib.suppress(FileNotFoundError):
-            sync_folder(path.parent, fs=self.fs)
+    def delete(self, *keys: str, emptied: bool = False) -> None:
+        paths = [self.root / key for key in keys]
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.unlink(path)
+        # Each folder once, and even when all was gone already: an earlier try may have ended before this.
+        folders = {path.parent for path in paths}
+        for folder in {_without_empty(folder) for folder in folders} if emptied else folders:
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(folder, fs=self.fs)
+
+
+def _without_empty(folder: Path) -> Path:
+    """The folder itself, or the one it was in when it was empty or is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return folder.parent
+    except OSError:
+        return folder
+    return folder.parent
 
 
 def is_temporary(name: str) -> bool:
@@ -120,20 +137,35 @@ def put_new(path: Path, data: bytes | memoryview, *, fs: FileSystem = OS, durabl
 
     Raises FileExistsError when the name is taken, OSError as the file system does.
     """
-    make_folder(path.parent, fs=fs)
+    if not durable:
+        _write_new(path, data, fs)
+        return
     temporary = path.parent / f"_{uuid.uuid4().hex}.tmp"
     try:
-        descriptor = fs.open(temporary, _CREATE_NEW)
-        try:
-            write_all(fs, descriptor, data, 0)
-            if durable:
-                fs.sync(descriptor)
-        finally:
-            fs.close(descriptor)
+        _write_new(temporary, data, fs, sync=True)
         # link, not rename: it refuses to replace what is already there.
         fs.link(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             fs.unlink(temporary)
-    if durable:
-        sync_folder(path.parent, fs=fs)
+    sync_folder(path.parent, fs=fs)
+
+
+def _write_new(path: Path, data: bytes | memoryview, fs: FileSystem, *, sync: bool = False) -> None:
+    """Write a new file, in a folder that is made when it is missing; a failure leaves none behind."""
+    try:
+        descriptor = fs.open(path, _CREATE_NEW)
+    except FileNotFoundError:
+        make_folder(path.parent, fs=fs)
+        descriptor = fs.open(path, _CREATE_NEW)
+    try:
+        try:
+            write_all(fs, descriptor, data, 0)
+            if sync:
+                fs.sync(descriptor)
+        finally:
+            fs.close(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fs.unlink(path)
+        raise

@@ -30,7 +30,7 @@ class GramFilter:
 
     def __init__(self, rows: int) -> None:
         self._pays = rows >= _ROWS_MIN
-        self._bits = np.zeros(1 << _BITS_MAX_LOG2, np.bool_)
+        self._bits = np.zeros(1 << _BITS_MAX_LOG2 if self._pays else 0, np.bool_)
 
     def add(self, rows: pa.Table) -> None:
         if not self._pays:

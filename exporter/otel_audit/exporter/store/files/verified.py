@@ -19,7 +19,6 @@ from ..snapshot import Damage, FileRef
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES: Final = 1 << 20
 # Verdicts kept: about 200 bytes each; more files than this are simply read again.
 _VERDICTS_MAX: Final = 200_000
 
@@ -130,8 +129,5 @@ def _differs(ref: FileRef) -> Damage:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

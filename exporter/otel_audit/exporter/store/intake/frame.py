@@ -79,10 +79,9 @@ class Frame:
     def view(self) -> pa.Table:
         """The rows as queries see them (schema VIEW)."""
         count = self.rows.num_rows
-        by_writer = {
-            "tenant": pa.repeat(pa.scalar(self.tenant), count),
-            "writer": pa.repeat(pa.scalar(self.writer), count),
-            "seq": pa.array(range(self.seq_min, self.seq_min + count), pa.int64()),
-        }
-        columns = [by_writer[name] if name in by_writer else self.rows.column(name) for name in VIEW.names]
-        return pa.Table.from_arrays(columns, schema=VIEW)
+        numbers = pa.array(range(self.seq_min, self.seq_min + count), pa.int64())
+        by_writer = [pa.repeat(self.tenant, count), pa.repeat(self.writer, count), numbers]
+        return pa.Table.from_arrays([*by_writer, *self.rows.columns], schema=VIEW)
+
+
+assert [*VIEW.names[:3], *ROW.names] == VIEW.names  # tenant, writer and seq come first

@@ -3,8 +3,8 @@
     request   u32 tenant bytes, u32 body bytes (both big-endian), tenant, body: an Arrow IPC stream of HANDED
     answer    u32 bytes, JSON: {"new", "repeats"} once durable, or {"error", "hint", "retry_after_s"}
 
-Any number of requests a connection, one at a time. The socket lies in a folder that only its owner can
-enter, so whoever reaches it could write the store's files as well; what is sent is checked all the same,
+Any number of requests a connection, one at a time. Only the server's own user can connect to the
+socket, so whoever reaches it could write the store's files as well; what is sent is checked all the same,
 because a bug of a sender must not end up in a file.
 """
 
@@ -13,11 +13,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import socket
 import socketserver
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +27,7 @@ from otel_audit.instrumentation.errors import AuditError
 
 from ..errors import InvalidTenant, StoreError, StoreUnavailable
 from .handed import HANDED, Intake, RowsRefused, Taken
+from .local_socket import bind_local, remove_local
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +59,13 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 
 class Handover:
-    """The server's end. exists: whether an organization is there, so that none comes to be by a slip."""
+    """The server's end. run: where its socket is to be, see local_socket.bind_local.
 
-    def __init__(self, intake: Intake, exists: Callable[[str], bool]) -> None:
-        # A path of its own: data directories may be deeper than a socket's name may be long.
-        self._folder = Path(tempfile.mkdtemp(prefix="otel-audit-"))
-        self.path = self._folder / "handover.sock"
+    exists: whether an organization is there, so that none comes to be by a slip.
+    """
+
+    def __init__(self, intake: Intake, exists: Callable[[str], bool], run: Path) -> None:
+        self._run = run
         room = threading.BoundedSemaphore(_CONNECTIONS_MAX)
 
         class Handler(socketserver.StreamRequestHandler):
@@ -83,7 +83,8 @@ class Handover:
                 finally:
                     room.release()
 
-        self._server = _Server(str(self.path), Handler)
+        self._server = _Server("", Handler, bind_and_activate=False)
+        self.path = bind_local(self._server, run, "handover.sock")
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_S,), name="otel-audit-handover", daemon=True
         )
@@ -94,7 +95,7 @@ class Handover:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_local(self.path, self._run)
 
 
 class HandoverClient:

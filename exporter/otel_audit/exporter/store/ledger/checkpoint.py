@@ -9,18 +9,24 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from ..errors import CheckpointUnusable, NewerData
 from ..files.blobs import LocalBlobs
-from ..partition import RegionRoot
+from ..partition import TENANT_PATTERN, RegionRoot
 from .entry import Entry, text_of
 from .history import entry_bytes
 from .manifest import Manifest
 
 CHECKPOINT_VERSION: Final = 1
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$")]
+_Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Tenant = Annotated[str, msgspec.Meta(pattern=f"^{TENANT_PATTERN.pattern}$")]
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -29,19 +35,19 @@ class Mark(msgspec.Struct, frozen=True):
     rows: live now; rows_sealed: all that ever came to files.
     """
 
-    entry: int
-    sha256: str
-    sealed_to: int
-    rows: int
-    rows_sealed: int
+    entry: Annotated[int, msgspec.Meta(ge=1)]
+    sha256: _Sha256
+    sealed_to: _Count
+    rows: _Count
+    rows_sealed: _Count
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """One tenant at one moment. time: RFC 3339, UTC."""
 
-    version: int
-    tenant: str
-    time: str
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    tenant: _Tenant
+    time: _Time
     writers: dict[str, Mark]
 
 
@@ -84,15 +90,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 f"{path} has version {version}, this release knows {CHECKPOINT_VERSION}",
                 hint="verify it with the release that wrote it, or a newer one",
             )
-        return _DECODER.decode(raw)
+        found = _DECODER.decode(raw)
     except OSError as error:
         raise CheckpointUnusable(
             f"cannot read {path}: {error.strerror}", hint="give a file that `otel-audit checkpoint` wrote"
         ) from error
     except msgspec.MsgspecError as error:
         raise CheckpointUnusable(
-            f"{path} is not a checkpoint", hint="give a file that `otel-audit checkpoint` wrote"
+            f"{path} is not a checkpoint: {error}", hint="give a file that `otel-audit checkpoint` wrote"
         ) from error
+    if not found.writers:
+        raise CheckpointUnusable(
+            f"{path} names no writer, so it proves nothing",
+            hint="give a file that `otel-audit checkpoint` wrote",
+        )
+    return found
 
 
 def deviations(root: RegionRoot, checkpoint: Checkpoint) -> list[str]:
@@ -125,3 +137,17 @@ def deviations(root: RegionRoot, checkpoint: Checkpoint) -> list[str]:
                 f"{writer} is not the one it knows; that entry or one before it was changed"
             )
     return found
+
+
+def uncovered(root: RegionRoot, checkpoint: Checkpoint) -> int:
+    """Rows in live files, at most, of which the checkpoint proves nothing: they came later.
+
+    Raises ManifestBroken, NewerData.
+    """
+    manifest = Manifest(root, LocalBlobs(root.path)).load(checkpoint.tenant)
+    rows = 0
+    for file in manifest.files.values():
+        mark = checkpoint.writers.get(file.ref.writer)
+        # A merged file may hold both: which of its rows came later is not in the manifest.
+        rows += max(0, min(file.ref.rows, file.ref.seq_max - (mark.sealed_to if mark else 0)))
+    return rows

@@ -84,9 +84,7 @@ def pack(blobs: Blobs, folder: str, number: int) -> None:
         first, packed_to = packed_to + 1, packed_to + PACK_ENTRIES
         lines = [blobs.get(f"{folder}/{numbered(each)}") for each in range(first, packed_to + 1)]
         blobs.put_new(f"{folder}/{_pack_name(first, packed_to)}", _lines(lines))
-    for single in singles:
-        if single <= packed_to:
-            blobs.delete(f"{folder}/{numbered(single)}")
+    blobs.delete(*(f"{folder}/{numbered(single)}" for single in singles if single <= packed_to))
 
 
 def write_history(blobs: Blobs, folder: str, entries: Iterable[bytes]) -> None:

@@ -1,17 +1,25 @@
-"""Whose a region root is: it says so itself, so that a disk mounted in the wrong place is noticed."""
+"""Whose a region root is: it says so itself, so that a disk that is mounted wrongly, or not, is noticed."""
 
 from __future__ import annotations
 
 import contextlib
 
-from ..errors import WrongRegion
+from ..errors import DataGone, WrongRegion
 from ..files.blobs import make_folder, put_new
 from ..partition import RegionRoot
 
 
-def check_region(root: RegionRoot, region: str) -> None:
-    """Refuse a root that says it is another region's. Raises WrongRegion."""
+def check_region(root: RegionRoot, region: str, *, claimed: bool = False) -> None:
+    """Refuse a root that says it is another region's. claimed: it was this region's once, so it must say so.
+
+    Raises WrongRegion, DataGone.
+    """
     if not root.region_file.exists():
+        if claimed:
+            raise DataGone(
+                f"{root.path} was the root of region {region}, and its file 'region' is gone",
+                hint="is the disk mounted? if it is lost, restore the root from a backup",
+            )
         return
     found = root.region_file.read_text().strip()
     if found != region:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..partition import RegionRoot
 from .keyring import Keyring
+from .known import known_tenants
 from .tenant_removal import tenants_in_log
 
 
@@ -87,6 +88,8 @@ def _traces(root: RegionRoot) -> Iterator[tuple[str, Path]]:
             yield path.name.removeprefix("tenant="), path
     for path in sorted(Keyring(root.keys).folder.glob("*.key")):
         yield path.stem, path
+    for tenant in known_tenants(root):
+        yield tenant, root.known / tenant
     for path in sorted(root.reads.glob("*.json")):
         yield path.name.partition(".")[0], path
 

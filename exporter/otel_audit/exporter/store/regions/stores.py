@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -20,6 +21,7 @@ from ..store import Listener, Store
 from ..upkeep.scrub import Scrubbed
 from .claim import claim_root
 from .keyring import Keyring
+from .known import refuse_gone
 from .tenant_removal import Removed, empty_log
 
 log = logging.getLogger(__name__)
@@ -41,10 +43,11 @@ class RegionStores:
         *,
         lock_timeout_s: float = 0.0,
         fs: FileSystem = OS,
+        giving_up: str | None = None,
     ) -> None:
-        """Open all roots. fs: the file system under them.
+        """Open all roots. fs: the file system under them. giving_up: a tenant whose folder may be gone.
 
-        Raises WrongRegion and what Store raises; then none stays open.
+        Raises WrongRegion, DataGone and what Store raises; then none stays open.
         """
         self.roots = dict(roots)
         self._region_of = region_of
@@ -55,11 +58,13 @@ class RegionStores:
         try:
             for region, root in self.roots.items():
                 claim_root(root, region)
+                refuse_gone(root, giving_up=giving_up)
                 self._stores[region] = Store(
                     root, lock_timeout_s=lock_timeout_s, accepts=partial(self._belongs, region), fs=fs
                 )
         except BaseException:
-            self.close()
+            with contextlib.suppress(Exception):  # logged; why it did not open says more
+                self.close()
             raise
 
     def region(self, tenant: str) -> str:
@@ -182,9 +187,8 @@ class RegionStores:
         return None if None in failures else "; ".join(filter(None, failures))
 
     def close(self) -> None:
-        """See Store.close."""
-        for store in self._stores.values():
-            store.close()
+        """See Store.close. A region that fails does not keep the others from being closed."""
+        self._each(lambda store: store.close())
 
     def _look_up(self, tenant: str) -> str | None:
         try:

@@ -53,6 +53,15 @@ class Copied:
     heads: dict[str, str]
 
 
+def refuse_handed_over(folder: Path) -> None:
+    """Raise CopyRefused when `folder` is what `copy_tenant` made: rows added to it would belie its sums."""
+    if (folder / SUMS).exists() and (folder / README).exists():
+        raise CopyRefused(
+            f"{folder} is what 'otel-audit tenant export' made, to be read and checked only",
+            hint="check it with 'otel-audit verify'; to run a server choose another --data-dir",
+        )
+
+
 def copy_tenant(
     root: RegionRoot, tenant: str, target: Path, *, progress: Callable[[int], object] = lambda _: None
 ) -> Copied:
@@ -115,8 +124,10 @@ def _describe(target: Path, found: Verification) -> None:
     )
     put_new(target / README, about.encode())
     paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(target).as_posix()}\n"
-        for path in paths
-    ]
+    lines = [f"{_sha256(path)}  {path.relative_to(target).as_posix()}\n" for path in paths]
     put_new(target / SUMS, "".join(lines).encode())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,6 +24,7 @@ from ..intake.frame import Frame
 from ..ledger.entry import ManifestFile
 from ..partition import RegionRoot
 from .keyring import Keyring
+from .known import forget_tenant
 
 # One round is enough; another organization's rows that cannot be sealed make it more.
 _ROUNDS_MAX: Final = 3
@@ -70,6 +71,7 @@ def remove_tenant(
 
 def take_away(root: RegionRoot, tenant: str) -> None:
     """Move a tenant's folder out of the store in one step, then delete it. Safe to repeat."""
+    forget_tenant(root, tenant)
     folder = root.tenant(tenant)
     leaving = root.removed / folder.name
     if folder.is_dir():

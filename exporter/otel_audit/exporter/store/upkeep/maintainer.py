@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from otel_audit.instrumentation.errors import AuditError
 from ..contents import Contents
 from ..errors import StoreError, StoreUnavailable
 from ..files.blobs import Blobs
+from ..files.deletion import delete_files
 from ..files.parquet import write_file
 from ..files.verified import VerifiedFiles
 from ..intake.frame import Frame
@@ -28,10 +30,11 @@ from ..ledger.state import STATE_EVERY_ENTRIES, write_state
 from ..partition import RegionRoot
 from ..snapshot import FileRef
 from .compaction import merged, plan
+from .deletion_notes import ASIDE_FACT, EVENT_FACT, Deletion, DeletionNotes
 from .held import Held, HeldOf
 from .pins import pinned
-from .removal import delete_files, delete_quarantined, delete_retired, retire_files, tidy_partitions
-from .retention import Expired, expired
+from .removal import asides, delete_quarantined, delete_retired, retire_files, tidy_partitions
+from .retention import Expired, expired, expired_asides
 from .seal import write_frames
 from .segments import Segments
 
@@ -39,6 +42,17 @@ log = logging.getLogger(__name__)
 
 Months = Callable[[str, datetime], Mapping[str, int]]
 _BY_ITSELF: Final = "system:store"
+# Deleted by one entry: a run after a quarter of a year is one, and an entry's size stays bounded.
+_PARTITIONS_AN_ENTRY: Final = 100
+
+
+class _Leaving(NamedTuple):
+    """What of a partition goes: `gone` tells it, `remove` are its files, `made` those of its held rows."""
+
+    gone: Expired
+    kept: Held
+    remove: list[ManifestFile]
+    made: list[ManifestFile]
 
 
 class Maintainer:
@@ -57,11 +71,14 @@ class Maintainer:
         self._root, self._blobs, self._contents = root, blobs, contents
         self._segments, self._verified, self._now = segments, verified, now
         self._accepts = accepts
+        self._notes = DeletionNotes(root, blobs, contents)
         self._step = threading.Lock()  # one seal, merge or removal at a time
         # tenant → entries of its chain when its state was last written.
         self._states: dict[str, int] = {}
         # Tenants whose folders may hold files that no entry lists: a step of theirs was interrupted.
         self._untidy: set[str] = set()
+        # Whose files the last bounded round of merges looked at last.
+        self._merged_to = ""
         self._closed = False
 
     def close(self) -> None:
@@ -142,12 +159,13 @@ class Maintainer:
         with self._step:
             self._prepare()
         kept = pinned(self._root, now)
-        for name in [tenant] if tenant is not None else self._contents.tenants():
+        for name in [tenant] if tenant is not None else self._in_turn():
             if not self._accepts(name):
                 continue
             for group in plan(self._contents.files(name), utc(now).date()):
                 if merges_max is not None and done >= merges_max:
                     return done
+                self._merged_to = name
                 if any(file.ref.path in kept for file in group):
                     continue
                 try:
@@ -160,6 +178,12 @@ class Maintainer:
                     self._untidy.add(name)
                     log.exception("a partition of %s was not merged; the next round tries again", name)
         return done
+
+    def _in_turn(self) -> list[str]:
+        """All tenants, beginning with the one after the last whose files were merged: each has its turn."""
+        names = self._contents.tenants()
+        start = bisect.bisect_right(names, self._merged_to)
+        return names[start:] + names[:start]
 
     def _merge(self, tenant: str, group: Sequence[ManifestFile]) -> int:
         refs = [file.ref for file in group]
@@ -206,6 +230,7 @@ class Maintainer:
             with self._step:
                 self._contents.settle()
                 due = expired(tenant, self._contents.files(tenant), policy, now)
+                due += expired_asides(tenant, asides(self._root, tenant), policy, now)
                 # All are judged before one goes: what cannot be judged keeps its neighbours too.
                 judged = [(each, _held(held, each, now)) for each in due]
                 if not any(kept.problem for _, kept in judged):
@@ -216,48 +241,108 @@ class Maintainer:
         self, tenant: str, judged: list[tuple[Expired, Held]], facts: Mapping[str, object], dry_run: bool
     ) -> list[Expired]:
         done: list[Expired] = []
-        for due, kept in judged:
+        if not dry_run and not all(kept.everything for _, kept in judged):
             try:
-                gone = self._expire(due, kept, facts, dry_run)
-            except (OSError, pa.ArrowException, StoreError):
-                # What is gone must be reported, and one partition's trouble is not its neighbours'.
+                event = self._notes.begin(tenant, str(facts["actor"]), int(self._now() * 1e6) * 1_000)
+            except OSError:
+                # What could not be told must not be done.
+                log.exception("nothing of %s was deleted; the next run tries again", tenant)
+                return done
+            facts = {**facts, EVENT_FACT: event}
+        done += self._expire_asides([pair for pair in judged if pair[0].aside], facts, dry_run)
+        judged = [pair for pair in judged if not pair[0].aside]
+        for first in range(0, len(judged), _PARTITIONS_AN_ENTRY):
+            leaving: list[_Leaving] = []
+            for due, kept in judged[first : first + _PARTITIONS_AN_ENTRY]:
+                try:
+                    leaving += self._leaving(due, kept, dry_run)
+                except (OSError, pa.ArrowException, StoreError):
+                    # One partition's trouble is not its neighbours'.
+                    self._untidy.add(tenant)
+                    name = f"{due.retention}/{due.date} of {tenant}"
+                    log.exception("%s was not deleted; the next run tries again", name)
+            try:
+                done += [each.gone for each in leaving] if dry_run else self._delete(tenant, leaving, facts)
+            except (OSError, StoreError):
+                # What is gone already must be reported.
                 self._untidy.add(tenant)
-                name = f"{due.retention}/{due.date} of {tenant}"
-                log.exception("%s was not deleted; the next run tries again", name)
-            else:
-                done += [gone] if gone is not None else []
+                log.exception("partitions of %s were not deleted; the next run tries again", tenant)
         return done
 
-    def _expire(self, due: Expired, kept: Held, facts: Mapping[str, object], dry_run: bool) -> Expired | None:
-        """Delete a partition but for its held rows; None when all of it stays."""
+    def _leaving(self, due: Expired, kept: Held, dry_run: bool) -> list[_Leaving]:
+        """What of a partition goes, none when all of it stays; held rows are in files of their own then."""
         held = kept.rows.num_rows if kept.rows is not None else 0
         if kept.everything or held >= due.rows or not kept.is_current():
-            return None
-        gone = due.without(held)
-        if dry_run:
-            return gone
-        staying, made = self._held_files(due, kept.rows) if kept.rows is not None else ([], [])
-        if not kept.is_current():
-            self._discard(made)
-            return None
-        leaving = [file for file in due.files if file not in staying]
+            return []
+        staying, made = list[ManifestFile](), list[ManifestFile]()
+        if kept.rows is not None and not dry_run:
+            staying, made = self._held_files(due, kept.rows)
+        remove = [file for file in due.files if file not in staying]
+        return [_Leaving(due.without(held), kept, remove, made)]
+
+    def _delete(self, tenant: str, leaving: Sequence[_Leaving], facts: Mapping[str, object]) -> list[Expired]:
+        """Delete partitions but for their held rows, all by one entry; what a new hold keeps stays."""
+        going: list[_Leaving] = []
+        for each in leaving:
+            if each.kept.is_current():
+                going.append(each)
+            else:
+                self._discard(each.made)
+        if not going:
+            return []
+        made = [file for each in going for file in each.made]
+        remove = [file for each in going for file in each.remove]
+        holds = {name for each in going for name in each.kept.names}
         try:
             self._contents.enter(
-                due.tenant, "retention", add=made, remove=leaving,
-                facts={**facts, "rows": gone.rows, "holds": list(kept.names)},
+                tenant, "retention", add=made, remove=remove,
+                facts={**facts, "rows": sum(each.gone.rows for each in going), "holds": sorted(holds)},
             )  # fmt: skip
         except OSError:
             self._discard(made)
             raise
         try:
-            delete_files(self._root, self._blobs, [file.ref for file in leaving])
-            delete_quarantined(self._root, self._blobs, self._contents, due.tenant)
+            delete_files(self._root, self._blobs, [file.ref for file in remove])
+            delete_quarantined(self._root, self._blobs, self._contents, tenant)
         except OSError:
             # The entry is what deletes: the rows are gone, and that must be told.
-            self._untidy.add(due.tenant)
-            log.exception("expired files of %s are still there; the next step deletes them", due.tenant)
-        self._keep_state(due.tenant)
-        return gone
+            self._untidy.add(tenant)
+            log.exception("expired files of %s are still there; the next step deletes them", tenant)
+        self._keep_state(tenant)
+        return [each.gone for each in going]
+
+    def _expire_asides(
+        self, judged: list[tuple[Expired, Held]], facts: Mapping[str, object], dry_run: bool
+    ) -> list[Expired]:
+        """Delete days' files of refused lines; under any hold they stay."""
+        done: list[Expired] = []
+        for due, kept in judged:
+            if not kept.nothing or not kept.is_current():
+                continue
+            try:
+                if not dry_run:
+                    aside = {due.date: [path.name for path in due.aside]}
+                    entry = {**facts, "rows": 0, ASIDE_FACT: aside}
+                    self._contents.enter(due.tenant, "retention", facts=entry)
+                    self._blobs.delete(*(self._root.key(path) for path in due.aside))
+            except (OSError, StoreError):
+                # What is gone already must be reported.
+                self._untidy.add(due.tenant)
+                log.exception("refused lines of %s were not deleted; the next run tries again", due.tenant)
+            else:
+                done.append(due)
+        return done
+
+    def untold_deletions(self) -> list[Deletion]:
+        """See Store.untold_deletions."""
+        with self._step:
+            self._prepare()
+            return [each for tenant in self._contents.tenants() for each in self._notes.untold(tenant)]
+
+    def told(self, deletion: Deletion) -> None:
+        """See Store.told."""
+        with self._step:
+            self._notes.drop(deletion)
 
     def _held_files(self, due: Expired, numbers: pa.Table) -> tuple[list[ManifestFile], list[ManifestFile]]:
         """Files that stay as they are, as all their rows are held; new ones of the others' held rows."""

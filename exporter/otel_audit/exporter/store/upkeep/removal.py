@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from ..contents import Contents
 from ..errors import ManifestBroken
 from ..files.blobs import Blobs, is_temporary
+from ..files.deletion import delete_files
 from ..partition import RegionRoot
 from ..snapshot import FileRef
 
@@ -23,31 +25,14 @@ log = logging.getLogger(__name__)
 RETIRED_S: Final = 3_600.0
 
 
-def delete_files(root: RegionRoot, blobs: Blobs, refs: Iterable[FileRef]) -> None:
-    """Delete files, their sidecars and emptied partition folders. Safe to repeat."""
-    refs = list(refs)
-    for ref in refs:
-        blobs.delete(root.key(ref.path))
-        blobs.delete(root.key(ref.index))
-    _remove_empty_folders(refs)
-
-
 def retire_files(root: RegionRoot, blobs: Blobs, tenant: str, refs: Iterable[FileRef]) -> None:
     """Move replaced files to `_retired/`; their sidecars go at once. Safe to repeat."""
     refs = list(refs)
     for ref in refs:
-        try:
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             blobs.move_new(root.key(ref.path), root.key(root.retired(tenant) / ref.path.name))
-        except (FileNotFoundError, FileExistsError):
-            blobs.delete(root.key(ref.path))
-        blobs.delete(root.key(ref.index))
-    _remove_empty_folders(refs)
-
-
-def _remove_empty_folders(refs: list[FileRef]) -> None:
-    for folder in {ref.path.parent for ref in refs}:
-        with contextlib.suppress(OSError):  # not empty, or gone already
-            folder.rmdir()
+    # What an earlier try left, the sidecars, and folders that are empty now.
+    delete_files(root, blobs, refs)
 
 
 def quarantine_file(root: RegionRoot, blobs: Blobs, tenant: str, ref: FileRef) -> None:
@@ -67,6 +52,15 @@ def delete_quarantined(root: RegionRoot, blobs: Blobs, contents: Contents, tenan
     for path in root.quarantine(tenant).glob("*.parquet"):
         if path.name not in live and _numbered(path.stem)[0] is not None:
             blobs.delete(root.key(path))
+
+
+def asides(root: RegionRoot, tenant: str) -> list[tuple[Path, float]]:
+    """Files of lines that imports refused, each with its mtime, seconds since 1970-01-01 UTC."""
+    found = []
+    for path in root.quarantine(tenant).glob("import-*.ndjson"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat().st_mtime))
+    return found
 
 
 def delete_retired(root: RegionRoot, blobs: Blobs, tenant: str, now: float) -> None:

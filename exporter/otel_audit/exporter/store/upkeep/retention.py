@@ -7,16 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from datetime import date as calendar_date
+from pathlib import Path
 from typing import Final
 
 from ..ledger.entry import ManifestFile
 
 DEFAULT_MONTHS: Final[Mapping[str, int]] = {"standard": 6, "rag": 3}
+KEPT_ASIDE: Final = "kept-aside"
+"""In place of a class: the lines that imports refused. They are kept as long as standard events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """One partition that is due. deleted_from: the first day on which it may go; held: rows that stay."""
+    """One partition that is due, or a day's files of refused lines (class KEPT_ASIDE).
+
+    deleted_from: the first day on which it may go; held: rows that stay; aside: the files of refused lines.
+    """
 
     tenant: str
     retention: str
@@ -24,6 +30,7 @@ class Expired:
     deleted_from: calendar_date
     files: tuple[ManifestFile, ...]
     held: int = 0
+    aside: tuple[Path, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -59,4 +66,20 @@ def expired(
         limit = deleted_from(calendar_date.fromisoformat(day), months[retention])
         if today >= limit:
             due.append(Expired(tenant, retention, day, limit, tuple(members)))
+    return due
+
+
+def expired_asides(
+    tenant: str, files: Iterable[tuple[Path, float]], months: Mapping[str, int], now: datetime
+) -> list[Expired]:
+    """Files of refused lines due at `now` (aware), by day. files: each with its mtime, seconds UTC."""
+    days: dict[calendar_date, list[Path]] = {}
+    for path, written_at in files:
+        days.setdefault(datetime.fromtimestamp(written_at, UTC).date(), []).append(path)
+    due = []
+    for day, members in sorted(days.items()):
+        limit = deleted_from(day, months["standard"])
+        if now.astimezone(UTC).date() >= limit:
+            aside = tuple(sorted(members))
+            due.append(Expired(tenant, KEPT_ASIDE, day.isoformat(), limit, (), aside=aside))
     return due
