@@ -17,6 +17,9 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _COLUMN: Final = "client_address"
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = f"regexp_full_match({_COLUMN}, '{_OCTET}(?:\\.{_OCTET}){{3}}')"
+# A masked address is its network: it lies in every network that holds all of it.
+_MASKED_IPV4: Final = f"regexp_full_match({_COLUMN}, '{_OCTET}(?:\\.{_OCTET}){{3}}(?:/24)?')"
+_MASK_BITS: Final = {4: 24, 6: 48}
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 _DIGITS: Final = "0123456789abcdef"
 
@@ -43,7 +46,10 @@ def address_condition(network: Network) -> tuple[str, dict[str, object]]:
         low, high = low | 0xFFFF << 32, high | 0xFFFF << 32
         # Only a mapped spelling of IPv4 has this group.
         seen = f"contains(lower({_COLUMN}), 'ffff:')"
-    spelled = f"({seen} AND regexp_full_match(lower(split_part({_COLUMN}, '%', 1)), $ip_spelled))"
+    spelling = f"lower(split_part({_COLUMN}, '%', 1))"
+    if network.prefixlen <= _MASK_BITS[network.version]:
+        spelling = f"regexp_replace({spelling}, '/48$', '')"
+    spelled = f"({seen} AND regexp_full_match({spelling}, $ip_spelled))"
     params: dict[str, object] = {"ip_spelled": spellings(low, high)}
     if network.num_addresses == 1:
         params["ip_text"] = str(network.network_address)
@@ -52,7 +58,7 @@ def address_condition(network: Network) -> tuple[str, dict[str, object]]:
         inside, more = _inside_ipv4(network)
         return f"({inside} OR {spelled})", params | more
     if network.supernet_of(_MAPPED):
-        return f"({_IPV4} OR {spelled})", params
+        return f"({_MASKED_IPV4} OR {spelled})", params
     return spelled, params
 
 
@@ -113,4 +119,5 @@ def _inside_ipv4(network: ipaddress.IPv4Network) -> tuple[str, dict[str, object]
         )
         part = f"TRY_CAST(split_part({_COLUMN}, '.', {whole + 1}) AS UTINYINT)"
         tests.append(f"{part} BETWEEN $ip_octet_low AND $ip_octet_high")
-    return f"({' AND '.join([*tests, _IPV4])})", params
+    looks = _MASKED_IPV4 if network.prefixlen <= _MASK_BITS[4] else _IPV4
+    return f"({' AND '.join([*tests, looks])})", params

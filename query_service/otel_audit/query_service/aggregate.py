@@ -146,7 +146,9 @@ def facets(
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in FACETS}
         for seen, names in passes.items():
             chosen = [
-                v.lower() for name in names for v in (*filters.values(name), *filters.values(f"not.{name}"))
+                v.lower()
+                for name in names
+                for v in (*filters.values(name), *filters.values(f"not.{name}"), *filters.tokens(name))
             ]
             for name, value, number in _counted(engine, snapshot, position, seen, names, limit, chosen):
                 found[name].append({"value": value, "count": number})
@@ -203,3 +205,24 @@ def _counted(
     everything = (1 << len(names)) - 1
     which = {everything ^ (1 << (len(names) - 1 - index)): name for index, name in enumerate(names)}
     return [(which[bits], value, number) for bits, value, number in rows]
+
+
+def redaction_hits(engine: Engine, source: SnapshotSource, tenant: str, filters: Filters) -> dict[str, Any]:
+    """How often each redaction rule hit in the events of the filters' time, hot rows included.
+
+    Raises QueryFailed.
+    """
+
+    def count(snapshot: Snapshot, position: Position) -> dict[str, Any]:
+        condition, params = filters.where()
+        straddle, more = position_condition(snapshot.files, position)
+        with engine.scan(snapshot.files, snapshot.hot) as scan:
+            rows = scan.fetch(
+                "SELECT hit.rule, sum(hit.count)::BIGINT FROM (SELECT unnest(redactions) AS hit FROM",
+                scan.source, "WHERE", condition, "AND", straddle, ") GROUP BY 1 ORDER BY 2 DESC, 1",
+                params=params | more,
+            )  # fmt: skip
+        shown = {"from": rfc3339(filters.time_from), "to": rfc3339(_shown_end(filters))}
+        return {**shown, "hits": dict(rows), "partial": partial_of(snapshot)}
+
+    return on_snapshot(source, tenant, filters, None, count)

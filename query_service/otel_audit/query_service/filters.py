@@ -7,8 +7,8 @@ only ever bound as parameters.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -52,11 +52,15 @@ class FilterError(AuditError):
         self.allowed = allowed
 
 
+TokensOf = Callable[[str], Sequence[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class FilterSpec:
     """One filter. sql: template; `{v}` is the bound value, or the list of them when `repeatable`.
 
     check: value as given → canonical value, ValueError with the reason otherwise.
+    tokenised: columns where the value's tokens match as well.
     """
 
     name: str
@@ -67,6 +71,7 @@ class FilterSpec:
     repeatable: bool = False
     negatable: bool = False
     allowed: tuple[str, ...] = ()
+    tokenised: tuple[str, ...] = ()
 
     @property
     def allowed_text(self) -> str:
@@ -166,13 +171,19 @@ FILTERS: Final[tuple[FilterSpec, ...]] = (
     ),
     FilterSpec(
         "user", "text", "(lower(user_id) = lower({v}) OR lower(user_email) = lower({v}))",
-        "exact user id or e-mail address, upper and lower case alike",
+        "exact user id or e-mail address, upper and lower case alike", tokenised=("user_id", "user_email"),
     ),
-    FilterSpec("ip", "address", "", "an IPv4 or IPv6 address, or a CIDR such as 10.0.0.0/8", _address),
+    FilterSpec(
+        "ip", "address", "", "an IPv4 or IPv6 address, or a CIDR such as 10.0.0.0/8", _address,
+        tokenised=("client_address",),
+    ),
     FilterSpec("session", "text", "session_id = {v}", "a session id or its hash sh_…", session_hash),
     FilterSpec("request", "id", "request_id = {v}", "a request id, a UUID or 32 hex digits", _request),
     FilterSpec("trace", "id", "trace_id = {v}", "a trace id, 32 hex digits", _trace),
-    FilterSpec("resource_id", "text", "resource_id = {v}", "exact id of the thing acted on"),
+    FilterSpec(
+        "resource_id", "text", "resource_id = {v}", "exact id of the thing acted on",
+        tokenised=("resource_id",),
+    ),
     FilterSpec(
         "q", "text", _free_text("lower({x})"),
         "free text: part of message, user, resource name or id, action, address or agent, "
@@ -206,12 +217,16 @@ def _checked(name: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Checked filters, as canonical (name, values) in the table's order. Equal filters compare equal."""
+    """Checked filters, as canonical (name, values) in the table's order. Equal filters compare equal.
+
+    tokens_of: value → the tokens it may be stored as; None where nothing is tokenised.
+    """
 
     chosen: tuple[tuple[str, tuple[str, ...]], ...]
     now: datetime
     time_from: datetime
     time_to: datetime
+    tokens_of: TokensOf | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def parse(cls, items: Iterable[tuple[str, str]], *, now: datetime) -> Filters:
@@ -244,11 +259,32 @@ class Filters:
     def replace(self, name: str, values: Iterable[str]) -> Filters:
         """The same filters with other values for `name`; no values take it away. Raises FilterError."""
         rest = [pair for pair in self.items() if pair[0] != name]
-        return Filters.parse([*rest, *((name, value) for value in values)], now=self.now)
+        changed = Filters.parse([*rest, *((name, value) for value in values)], now=self.now)
+        return changed.with_tokens(self.tokens_of)
 
     def at(self, now: datetime) -> Filters:
         """The same filters as they were understood at another moment."""
-        return Filters.parse(self.items(), now=now)
+        return Filters.parse(self.items(), now=now).with_tokens(self.tokens_of)
+
+    def with_tokens(self, tokens_of: TokensOf | None) -> Filters:
+        """The same filters, which also find what an organization's policy has tokenised."""
+        return replace(self, tokens_of=tokens_of)
+
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """What the value of a filter may be stored as instead; none where it is never tokenised."""
+        values = self.values(name)
+        if not values or self.tokens_of is None or name not in SPECS or not SPECS[name].tokenised:
+            return ()
+        # A network is no value that an event could have.
+        return () if "/" in values[0] and SPECS[name].type == "address" else tuple(self.tokens_of(values[0]))
+
+    def notes(self) -> list[str]:
+        """What these filters cannot find although it may be there, for people."""
+        network = any("/" in value for value in self.values("ip"))
+        if self.tokens_of is None or not (self.text or network) or not self.tokens_of(""):
+            return []
+        notes = ["q does not match tokenised values; user, ip and resource_id do"] if self.text else []
+        return [*notes, "a network does not match tokenised addresses"] if network else notes
 
     def where(self, *, time: bool = True) -> tuple[str, dict[str, Any]]:
         """An SQL condition over the columns of schema VIEW and its named parameters (`f_…`, `ip_…`).
@@ -263,7 +299,11 @@ class Filters:
         for name, values in self.chosen:
             if name not in _TIME_NAMES:
                 sql, bound = _condition(name, values)
-                tests.append(sql)
+                for index, made in enumerate(self.tokens(name)):
+                    parameter = f"f_{name}_token{index}"
+                    bound[parameter] = made
+                    sql += "".join(f" OR {column} = ${parameter}" for column in SPECS[name].tokenised)
+                tests.append(f"({sql})")
                 params |= bound
         return " AND ".join(tests) or "TRUE", params
 

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -46,13 +47,19 @@ class HeldRows:
     engine: made when a hold first needs the rows themselves, and closed by `close`.
     whole: remembers partitions that are held wholly, from run to run: files never change and holds neither,
     and such a partition would else be read again every hour for as long as it is held.
+    tokens_of: (organization, value) → the tokens the value may be stored as.
     problems: organization → why nothing of it may go in this run.
     """
 
     def __init__(
-        self, holds: Holds, engine: Callable[[], Engine], *, whole: set[bytes] | None = None
+        self,
+        holds: Holds,
+        engine: Callable[[], Engine],
+        *,
+        whole: set[bytes] | None = None,
+        tokens_of: Callable[[str, str], Sequence[str]] = lambda tenant, value: (),
     ) -> None:
-        self._holds = holds
+        self._holds, self._tokens_of = holds, tokens_of
         self._whole = whole if whole is not None else set()
         self._open_engine = engine
         self._engine: Engine | None = None
@@ -98,7 +105,7 @@ class HeldRows:
         judged = _digest(tenant, holds, files)
         if judged in self._whole:
             return Held(everything=True, names=tuple(sorted(known)), is_current=is_current)
-        scopes = [(hold, _scope(hold)) for hold in holds]
+        scopes = [(hold, _scope(hold).with_tokens(partial(self._tokens_of, tenant))) for hold in holds]
         for hold, scope in scopes:
             if all(scope.covers(ref) for ref in files):
                 return Held(everything=True, names=(hold.name,), is_current=is_current)

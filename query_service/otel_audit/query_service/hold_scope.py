@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from otel_audit.exporter.store.snapshot import FileRef
 
-from .filters import FilterError, Filters, parse_time
+from .filters import FilterError, Filters, TokensOf, parse_time
 
 # What is absolute means the same at any moment, so it is read at a fixed one.
 _MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -48,6 +48,10 @@ class HoldScope:
     def from_json(cls, text: str) -> HoldScope:
         """The scope that `to_json` wrote. Raises FilterError, ValueError."""
         return cls.parse([(str(name), str(value)) for name, value in json.loads(text)])
+
+    def with_tokens(self, tokens_of: TokensOf) -> HoldScope:
+        """The same scope, which also covers what the organization's policy has tokenised."""
+        return replace(self, filters=self.filters.with_tokens(tokens_of))
 
     def to_json(self) -> str:
         """Canonical: equal scopes give equal text."""

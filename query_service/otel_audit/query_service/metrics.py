@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from otel_audit.exporter.redaction.rules import ENGINE_ERROR
+
 # Around the promise for a page (0.3 s) and up to the deadline of a query (30 s).
 _QUERY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -26,6 +28,8 @@ class Metrics:
         self.redactions = Counter(
             "otel_audit_redactions", "Replacements made by redaction", ["rule"], registry=registry
         )
+        # So that an alert has something to compare with before the first failure.
+        self.redactions.labels(ENGINE_ERROR)
         self.hot_rows = Gauge("otel_audit_hot_rows", "Events not yet in a Parquet file", registry=registry)
         self.sealed_files = Gauge("otel_audit_sealed_files", "Live Parquet files", registry=registry)
         self.degraded = Gauge("otel_audit_degraded", "Damages that readyz names", registry=registry)

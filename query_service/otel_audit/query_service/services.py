@@ -34,6 +34,7 @@ class Services:
     """The query service's parts. health: asked by every probe, so it must answer at once.
 
     residency: where each organization's bytes are; looks at every file.
+    tokens_of: (organization, value) → the tokens the value may be stored as.
     """
 
     settings: Settings
@@ -50,4 +51,5 @@ class Services:
     metrics: Metrics
     health: Callable[[], Readiness]
     residency: Callable[[], Sequence[Residence]]
+    tokens_of: Callable[[str, str], Sequence[str]]
     work: WorkPool = field(default_factory=WorkPool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from otel_audit.exporter.redaction.tenant_policy import parse_policy
+from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.query_service.position import Position, encode_position
 from tests.support.server import QueryServer
 
@@ -52,6 +55,21 @@ def close_code(socket: ClientConnection) -> int | None:
             socket.recv(timeout=WAIT_S)
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else None
+
+
+def test_a_stream_of_a_person_has_what_is_tokenised_also_after_a_rotation(
+    server: QueryServer, org: str
+) -> None:
+    server.core.tenants.set(org, redaction=parse_policy('[fields]\nuser_id = "tokenise"'))
+    with watching(server, org, "user=ada", server.token(org)) as socket:
+        server.ingest(org, user_id="bob")
+        ids = server.ingest(org, user_id="Ada")
+        Keyring(server.core.root.keys).tokens.rotate(org)
+        time.sleep(0.3)  # at most this old is what the server knows of keys
+        ids += server.ingest(org, user_id="ada")
+        found = [message["event"] for message in events(socket, 2)]
+    assert [event["event_id"] for event in found] == ids
+    assert [event["user_id"][:6] for event in found] == ["tok_1_", "tok_2_"]
 
 
 def test_an_event_arrives_as_a_message_and_only_if_it_matches(server: QueryServer, org: str) -> None:

@@ -107,6 +107,7 @@ def test_answers_fit_their_schemas(server: QueryServer, org: str, description: d
         f"/traces/{'a' * 32}": "Related",
         "/events?limit=0": "Problem",
         "/holds": "Holds",
+        "/redaction": "Redaction",
     }
     server.core.holds.add(org, "a", "because", [("user", "ada")])
     with server.client(server.token(org)) as client:

@@ -9,6 +9,7 @@ from html import unescape
 import httpx
 import pytest
 
+from otel_audit.exporter.redaction.tenant_policy import parse_policy
 from tests.support.server import QueryServer
 
 CSP = (
@@ -179,6 +180,18 @@ def test_the_page_finds_the_event_that_was_just_acknowledged_and_tells_that_it_w
     [searched] = server.trail(org, ("action", "search"))
     assert searched["attributes"]["otel_audit.filters"] == {"category": ["data_access"]}
     assert searched["http_route"] == "/o/{org}/events"
+
+
+def test_the_page_finds_tokenised_people_and_says_which_filters_cannot(
+    server: QueryServer, signed_in: httpx.Client, org: str
+) -> None:
+    server.core.tenants.set(org, redaction=parse_policy('[fields]\nuser_id = "tokenise"'))
+    server.ingest(org, user_id="u-ada", message="tokenised")
+    found = signed_in.get(f"/o/{org}/events?user=U-Ada")
+    assert "tokenised" in found.text
+    assert "does not match tokenised" not in found.text
+    missed = signed_in.get(f"/o/{org}/events?q=u-ada")
+    assert "q does not match tokenised values; user, ip and resource_id do." in missed.text
 
 
 def test_pages_of_one_search_are_one_event_and_hold_every_row_once(

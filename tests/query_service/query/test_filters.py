@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_audit.exporter.redaction.actions import token
 from otel_audit.exporter.redaction.identity import session_hash
 from otel_audit.query_service.address import address_condition, parse_network
 from otel_audit.query_service.engine import Engine
@@ -187,6 +188,44 @@ def test_both_lower_case_sigmas_are_the_upper_case_one(text: str) -> None:
         {"message": "ΟΔΌΣ ΜΟΥ"}, {"user_name": "οδός μου"}, {"resource_name": "οδόσ μου"}, {"message": "οδό"}
     )
     assert matching([("q", text)], rows) == [0, 1, 2]
+
+
+def test_a_masked_address_is_in_the_networks_that_hold_all_of_it() -> None:
+    rows = numbered({"client_address": "10.1.2.0/24"}, {"client_address": "2001:db8:1::/48"})
+    assert matching([("ip", "10.1.2.0/24")], rows) == matching([("ip", "10.1.0.0/16")], rows) == [0]
+    assert matching([("ip", "10.1.2.0/25")], rows) == matching([("ip", "10.1.2.0")], rows) == []
+    assert matching([("ip", "10.1.3.0/24")], rows) == []
+    assert matching([("ip", "2001:db8:1::/48")], rows) == matching([("ip", "2001:db8::/32")], rows) == [1]
+    assert matching([("ip", "2001:db8:1::/49")], rows) == matching([("ip", "2001:db8:2::/48")], rows) == []
+
+
+def test_tokens_of_every_key_are_found_in_the_columns_of_the_filter_and_survive_changes() -> None:
+    keys = [(1, bytes(32)), (2, bytes(range(32)))]
+
+    def tokens_of(value: str) -> list[str]:
+        return [token(value, number, key) for number, key in keys]
+
+    old, new = tokens_of("ada@example.com")
+    rows = numbered(
+        {"user_id": old}, {"user_email": new}, {"user_id": "ADA@example.com"}, {"on_behalf_of": new},
+        {"client_address": tokens_of("2001:db8::1")[0]}, {"resource_id": tokens_of("doc-7")[1]},
+    )  # fmt: skip
+
+    def found(*items: tuple[str, str]) -> list[int]:
+        filters = Filters.parse(items, now=NOW).with_tokens(tokens_of)
+        for changed in (filters, filters.at(NOW), filters.replace("category", ())):
+            condition, params = changed.where()
+            with ENGINE.scan([], table_of(rows)) as scan:
+                found = scan.fetch("SELECT seq FROM", scan.source, "WHERE", condition, params=params)
+        return sorted(row[0] for row in found)
+
+    assert found(("user", " Ada@Example.COM"), ("not.category", "system")) == [0, 1]
+    assert found(("user", "ada@example.com")) == [0, 1, 2]
+    assert found(("user", old.upper())) == [0]
+    assert found(("ip", "2001:DB8:0::1")) == [4]
+    assert found(("ip", "2001:db8::/32")) == []
+    assert found(("resource_id", "DOC-7")) == [5]
+    assert matching([("user", "ada@example.com")], rows) == [2]
 
 
 def test_wildcards_of_like_are_ordinary_characters() -> None:

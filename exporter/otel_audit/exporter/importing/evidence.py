@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from otel_audit.exporter.receiver.rows import replaced
-from otel_audit.exporter.redaction.policy import UNKNOWN_USER_RULE
+from otel_audit.exporter.redaction.policy import POLICY_RULES, UNKNOWN_USER_RULE
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR, RuleSet
 from otel_audit.exporter.store.schema import ROW
 
@@ -26,7 +26,7 @@ class Evidence:
     """
 
     def __init__(self, rules: RuleSet) -> None:
-        self._rules = {*rules.ids, UNKNOWN_USER_RULE, ENGINE_ERROR}
+        self._rules = {*rules.ids, *POLICY_RULES.values(), UNKNOWN_USER_RULE, ENGINE_ERROR}
 
     def added(self, rows: pa.RecordBatch, facts: Sequence[Facts | None]) -> pa.RecordBatch:
         """The same rows (schema ROW) with what `facts`, one entry a row, tell of earlier redaction."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,10 +17,11 @@ import pyarrow.compute as pc
 from otel_audit.exporter.receiver.suspects import Suspects
 from otel_audit.exporter.receiver.unknown_users import UnknownUsers
 from otel_audit.exporter.redaction import policy
-from otel_audit.exporter.redaction.engine import ENGINE_ERROR_MARKER, Redactor
+from otel_audit.exporter.redaction.actions import token
+from otel_audit.exporter.redaction.engine import Redactor
 from otel_audit.exporter.redaction.identity import session_hash
-from otel_audit.exporter.redaction.rules import ENGINE_ERROR
-from otel_audit.exporter.redaction.tree import NotJson, parse_json, write_json
+from otel_audit.exporter.redaction.policed import Hits, Policed, Redacted, Redactors
+from otel_audit.exporter.redaction.tenant_policy import DEFAULT, Policy
 from otel_audit.exporter.store.schema import REDACTIONS, ROW
 
 REDACTED: Final = pa.schema([field for field in ROW if field.name != "content_digest"])
@@ -34,9 +36,21 @@ _TEXT_COLUMNS: Final = (
     *policy.JSON_TEXT_COLUMNS,
 )
 
-Hits = Mapping[tuple[str, str], int]
-Redacted = tuple[str, Hits]
+# Tenants with policies of their own share them, or there are few; each holds compiled rules.
+_PLANS_MAX: Final = 64
+
 Evidence = dict[int, Counter[tuple[str, str]]]
+PolicyOf = Callable[[str], Policy]
+"""Tenant → its policy now; raises what refuses the request."""
+
+
+class TokenKey(Protocol):
+    """A tenant's key for tokens. number: from 1, part of every token made with it."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def key(self) -> bytes: ...
 
 
 class Keyring(Protocol):
@@ -46,39 +60,99 @@ class Keyring(Protocol):
         """32 bytes, the same for the same tenant and purpose."""
         ...
 
+    def token_key(self, tenant: str) -> TokenKey:
+        """The key that new tokens are made with."""
+        ...
+
+
+class _Plan(NamedTuple):
+    """A policy, ready to run. suspects: by the redactor that they find values for."""
+
+    policed: Policed
+    suspects: Mapping[Redactor, Suspects]
+
 
 class BatchRedactor:
     """Turns batches of RECEIVED into batches of REDACTED. Safe to share between threads."""
 
-    def __init__(self, redactor: Redactor, keyring: Keyring) -> None:
-        self._redactor = redactor
+    def __init__(self, redactor: Redactor, keyring: Keyring, policy_of: PolicyOf = lambda _: DEFAULT) -> None:
+        self._keyring, self._policy_of = keyring, policy_of
         self._unknown_users = UnknownUsers(keyring)
-        self._suspects = Suspects(redactor)
-        self.policy_version = f"{policy.POLICY_VERSION}-{redactor.rules.version}"
+        self._redactors = Redactors(redactor, lambda rules: Redactor(rules, matcher="re2"))
+        self._suspects = lru_cache(maxsize=_PLANS_MAX)(Suspects)
+        self._plan = lru_cache(maxsize=_PLANS_MAX)(self._planned)
+        self.policy_version = self._plan(DEFAULT).policed.version
 
     def apply(self, batch: pa.RecordBatch, tenant: str) -> pa.RecordBatch:
         """One tenant's rows without secrets, same order and number, plus redactions and policy_version.
 
         Any error refuses the whole batch; a value the engine fails on becomes `[REDACTED:engine_error]`.
         """
-        columns = {name: batch.column(name) for name in batch.schema.names}
-        evidence: Evidence = {}
-        self._unknown_users.hide(columns, tenant, evidence)
-        _map_distinct(columns, "session_id", session_hash)
+        plan = self._plan(self._policy_of(tenant))
+        work = _Work(plan, {name: batch.column(name) for name in batch.schema.names}, self._tokens(tenant))
+        self._unknown_users.hide(work.columns, tenant, work.evidence)
+        _map_distinct(work.columns, "session_id", session_hash)
         for name in _TEXT_COLUMNS:
-            self._text(name, columns, evidence)
+            work.text(name)
         for name in policy.LIST_COLUMNS:
-            self._list(name, columns, evidence)
-        columns["redactions"] = _evidence_array(evidence, batch.num_rows)
-        columns["policy_version"] = pa.repeat(self.policy_version, batch.num_rows)
+            work.texts(name)
+        columns = work.columns
+        columns["redactions"] = _evidence_array(work.evidence, batch.num_rows)
+        columns["policy_version"] = pa.repeat(plan.policed.version, batch.num_rows)
         return pa.RecordBatch.from_arrays([columns[field.name] for field in REDACTED], schema=REDACTED)
 
-    def _text(self, name: str, columns: dict[str, pa.Array], evidence: Evidence) -> None:
-        rows = self._suspects.rows(columns[name], personal=policy.is_personal(name))
-        if rows:
-            columns[name] = self._changed(name, columns[name], rows, evidence)
+    def _planned(self, asked: Policy) -> _Plan:
+        policed = Policed(asked, self._redactors)
+        redactors = {policed.redactor(name) for name in (*_TEXT_COLUMNS, *policy.LIST_COLUMNS)}
+        return _Plan(policed, {redactor: self._suspects(redactor) for redactor in redactors})
 
-    def _changed(self, name: str, array: pa.Array, rows: list[int], evidence: Evidence) -> pa.Array:
+    def _tokens(self, tenant: str) -> Callable[[str], str]:
+        key: TokenKey | None = None
+
+        def tokenise(value: str) -> str:
+            nonlocal key
+            # One key a batch, and none is made for a tenant that never needs one.
+            key = key or self._keyring.token_key(tenant)
+            return token(value, key.number, key.key)
+
+        return tokenise
+
+
+class _Work:
+    """One batch on its way. columns: as far as they are done; evidence: row → hits."""
+
+    def __init__(self, plan: _Plan, columns: dict[str, pa.Array], tokenise: Callable[[str], str]) -> None:
+        self._policed, self._suspects, self._tokenise = plan.policed, plan.suspects, tokenise
+        self.columns = columns
+        self.evidence: Evidence = {}
+
+    def text(self, name: str) -> None:
+        array = self.columns[name]
+        suspects = self._suspects[self._policed.redactor(name)]
+        rows = suspects.rows(array, personal=self._policed.personal(name))
+        if self._policed.names_values(name):
+            values = enumerate(array.to_pylist())
+            named = (row for row, value in values if value and self._policed.is_named(name, value))
+            rows = sorted({*rows, *named})
+        if rows:
+            self.columns[name] = self._changed(name, array, rows)
+
+    def texts(self, name: str) -> None:
+        suspect = self._policed.redactor(name).suspect
+        distinct = pc.unique(self.columns[name].flatten()).to_pylist()
+        hits = {v: self._value(name, v) for v in distinct if v is not None and suspect(v, personal=False)}
+        hits = {value: redacted for value, redacted in hits.items() if redacted[1]}
+        if not hits:
+            return
+        lists = self.columns[name].to_pylist()
+        for row, items in enumerate(lists):
+            for index, item in enumerate(items or ()):
+                if item in hits:
+                    items[index] = hits[item][0]
+                    self._count(row, hits[item][1])
+        self.columns[name] = pa.array(lists, type=self.columns[name].type)
+
+    def _changed(self, name: str, array: pa.Array, rows: list[int]) -> pa.Array:
         memo: dict[str, Redacted] = {}
         changed: dict[int, str] = {}
         for row, value in zip(rows, array.take(pa.array(rows)).to_pylist(), strict=True):
@@ -86,44 +160,16 @@ class BatchRedactor:
                 memo[value] = self._value(name, value)
             redacted, hits = memo[value]
             if hits:
-                evidence.setdefault(row, Counter()).update(hits)
+                self._count(row, hits)
             if redacted != value:
                 changed[row] = redacted
         return _replaced(array, changed)
 
     def _value(self, name: str, value: str) -> Redacted:
-        if name in policy.JSON_TEXT_COLUMNS:
-            return self._json(name, value)
-        redacted, counts = self._redactor.text(value, personal=policy.is_personal(name), field=name)
-        return redacted, {(rule, name): count for rule, count in counts.items()}
+        return self._policed.value(name, value, self._tokenise)
 
-    def _json(self, name: str, value: str) -> Redacted:
-        try:
-            document = parse_json(value)
-        except NotJson:
-            text, counts = self._redactor.text(value, personal=True, field=name)
-            return write_json({"invalid_json": text}), {(rule, name): n for rule, n in counts.items()}
-        redacted, hits = self._redactor.tree(document, personal=True, field=name)
-        if not hits:
-            return value, hits
-        if redacted == ENGINE_ERROR_MARKER:
-            redacted = {ENGINE_ERROR: ENGINE_ERROR_MARKER}
-        return write_json(redacted), hits
-
-    def _list(self, name: str, columns: dict[str, pa.Array], evidence: Evidence) -> None:
-        suspect = self._redactor.suspect
-        distinct = pc.unique(columns[name].flatten()).to_pylist()
-        hits = {v: self._value(name, v) for v in distinct if v is not None and suspect(v, personal=False)}
-        hits = {value: redacted for value, redacted in hits.items() if redacted[1]}
-        if not hits:
-            return
-        lists = columns[name].to_pylist()
-        for row, items in enumerate(lists):
-            for index, item in enumerate(items or ()):
-                if item in hits:
-                    items[index] = hits[item][0]
-                    evidence.setdefault(row, Counter()).update(hits[item][1])
-        columns[name] = pa.array(lists, type=columns[name].type)
+    def _count(self, row: int, hits: Hits) -> None:
+        self.evidence.setdefault(row, Counter()).update(hits)
 
 
 def _map_distinct(columns: dict[str, pa.Array], name: str, function: Callable[[str], str]) -> None:

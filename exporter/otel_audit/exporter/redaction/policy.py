@@ -52,6 +52,39 @@ HASHED_COLUMNS: Final = ("session_id",)
 UNTOUCHED_COLUMNS: Final = ("event_id", "retention", "date")
 """Text the receiver has itself parsed or chosen: a UUID, a retention class, a date."""
 
+SET_BY_WRITER: Final = (
+    "tenant",
+    "writer",
+    "seq",
+    "time",
+    "observed_time",
+    "received_time",
+    "time_unix_nano",
+    "severity_number",
+    "http_status",
+    "emitter_seq",
+    "redactions",
+    "policy_version",
+    "content_digest",
+)
+"""No text of the sender; no policy may change them either."""
+
+HIDEABLE_COLUMNS: Final = (
+    "user_id",
+    "user_email",
+    "user_name",
+    "on_behalf_of",
+    "client_address",
+    "resource_id",
+)
+"""Short values that a tenant's policy may mask, redact or tokenise as a whole."""
+
+POLICY_MARKER_RULE: Final = "policy"
+"""What a tenant's policy has hidden reads `[REDACTED:policy]`."""
+
+POLICY_RULES: Final = {"mask": "policy_mask", "redact": "policy_redact", "tokenise": "policy_tokenise"}
+"""Action of a tenant's policy → the rule that `redactions` names for it."""
+
 UNKNOWN_USER_ACTIONS: Final = ("login_failed", "sso_failed", "mfa_failed")
 UNKNOWN_USER_COLUMNS: Final = ("user_id", "user_email", "user_name")
 UNKNOWN_USER_RULE: Final = "unknown_user"

@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from otel_audit.exporter.redaction.policy import UNKNOWN_USER_RULE
+from otel_audit.exporter.redaction.policy import POLICY_MARKER_RULE, UNKNOWN_USER_RULE
 from otel_audit.exporter.redaction.replacement import REPLACEMENTS
 from otel_audit.exporter.redaction.validators import VALIDATORS
 from otel_audit.instrumentation.errors import AuditError
@@ -101,7 +101,8 @@ class RuleSet:
     def ids(self) -> frozenset[str]:
         """Every id that may stand in a marker, those that are off too: another end may have used them."""
         rules = (rule.id for rule in (*self.rules, *self.disabled))
-        return frozenset([*rules, *(name.id for name in self.names), ENGINE_ERROR, UNKNOWN_USER_RULE])
+        others = (ENGINE_ERROR, UNKNOWN_USER_RULE, POLICY_MARKER_RULE)
+        return frozenset([*rules, *(name.id for name in self.names), *others])
 
 
 def load_rules(path: Path | None = None, *, enable: Iterable[str] = ()) -> RuleSet:

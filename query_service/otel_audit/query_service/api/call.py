@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -59,6 +60,11 @@ class Call:
     def filters_asked(self) -> dict[str, list[str]]:
         """The filters for a record: name → canonical values (a session is a hash by now)."""
         return {name: list(values) for name, values in self.filters.chosen}
+
+
+def finding_tokens(filters: Filters, services: Services, org: str) -> Filters:
+    """The filters as they find an organization's tokenised values too."""
+    return filters.with_tokens(functools.partial(services.tokens_of, org))
 
 
 def search_key(filters: Filters, as_of: str) -> str:

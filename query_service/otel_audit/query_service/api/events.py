@@ -13,7 +13,7 @@ from otel_audit.instrumentation.ids import canonical_uuid
 from otel_audit.query_service.api.call import Call, answer
 from otel_audit.query_service.api.problems import Problem
 from otel_audit.query_service.correlate import by_request, by_trace
-from otel_audit.query_service.search import get_event, search
+from otel_audit.query_service.search import Page, get_event, search
 
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -22,20 +22,16 @@ async def list_events(request: Request, call: Call) -> Response:
     """One page of events, newest first."""
     limit = int(call.own.get("limit", "100"))
     cursor, as_of = call.own.get("cursor"), call.own.get("as_of")
-    page = await call.query(
-        request,
-        lambda: search(
-            call.services.engine,
-            call.services.source,
-            call.org,
-            call.filters,
-            limit=limit,
-            cursor=cursor,
-            as_of=as_of,
-        ),
-    )
+    where = (call.services.engine, call.services.source, call.org)
+
+    def find() -> tuple[Page, list[str]]:
+        page = search(*where, call.filters, limit=limit, cursor=cursor, as_of=as_of)
+        return page, call.filters.notes()
+
+    page, notes = await call.query(request, find)
     await call.record_search(page.as_of)
-    return answer({"events": page.events, "next": page.next, "as_of": page.as_of, "partial": page.partial})
+    found = {"events": page.events, "next": page.next, "as_of": page.as_of, "partial": page.partial}
+    return answer(found | ({"notes": notes} if notes else {}))
 
 
 async def read_event(request: Request, call: Call) -> Response:

@@ -82,7 +82,7 @@ def _operation(route: ApiRoute) -> dict[str, Any]:
         statuses |= {429}
     elif route.need == "settings":
         statuses |= {409}
-    elif route.filtered or "{" in route.path.rpartition("/")[2]:
+    elif route.filtered or route.answers == "Redaction" or "{" in route.path.rpartition("/")[2]:
         statuses |= {504}
     operation: dict[str, Any] = {
         "operationId": route.endpoint.__name__,

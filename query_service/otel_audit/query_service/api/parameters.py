@@ -10,6 +10,7 @@ from typing import Any, Final
 from otel_audit.query_service.aggregate import BUCKETS_MAX, FACET_VALUES_MAX, HISTOGRAM_BY
 from otel_audit.query_service.api.problems import bad_parameter
 from otel_audit.query_service.export import MEDIA_TYPES
+from otel_audit.query_service.filters import DEFAULT_RANGE, SPECS
 from otel_audit.query_service.search import LIMIT_MAX
 
 
@@ -67,6 +68,11 @@ FACET_LIMIT: Final = Parameter(
     {"type": "integer", "minimum": 1, "maximum": FACET_VALUES_MAX, "default": 20},
     "how many values each facet lists",
 )
+RANGE: Final = Parameter(
+    "range", {"type": "string", "minLength": 1, "default": DEFAULT_RANGE}, SPECS["range"].help
+)
+FROM: Final = _text("from", SPECS["from"].help)
+TO: Final = _text("to", SPECS["to"].help)
 REASON: Final = _text("reason", "why, for the audit trail", required=True)
 FORMAT: Final = Parameter(
     "format", {"type": "string", "enum": sorted(MEDIA_TYPES)}, "file format", required=True

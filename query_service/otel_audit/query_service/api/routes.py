@@ -20,10 +20,11 @@ from otel_audit.query_service.api import (
     health,
     holds,
     parameters,
+    redaction,
     stream,
     tickets,
 )
-from otel_audit.query_service.api.call import Call, read_query
+from otel_audit.query_service.api.call import Call, finding_tokens, read_query
 from otel_audit.query_service.api.edge.work import ClientGone
 from otel_audit.query_service.api.guard import Need, admit, facts, name_route, refuse
 from otel_audit.query_service.api.parameters import Parameter
@@ -98,6 +99,13 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
         "Message",
         parameters=(_P.AFTER, _P.TICKET),
         filtered=True,
+    ),
+    ApiRoute(
+        "GET",
+        f"{ORG}/redaction",
+        redaction.show_redaction,
+        "Redaction",
+        parameters=(_P.RANGE, _P.FROM, _P.TO),
     ),
     ApiRoute("GET", f"{ORG}/holds", holds.list_holds, "Holds"),
     ApiRoute("POST", f"{ORG}/holds", holds.add_hold, "Hold", need="settings", takes="HoldRequest"),
@@ -184,7 +192,7 @@ class _Organization:
             facts(connection, self._services),
             connection.path_params,
             own,
-            filters,
+            finding_tokens(filters, self._services, org),
         )
         if isinstance(connection, WebSocket):
             await route.endpoint(connection, call)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from otel_audit.exporter.redaction.rules import CLASSES
 from otel_audit.exporter.store.schema import COLUMNS, JSON_COLUMNS, PARTITION_FIELDS
 from otel_audit.instrumentation.vocabulary import Category, Severity
 from otel_audit.query_service.control.holds import NAME
@@ -92,7 +93,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "next": {"type": ["string", "null"], "description": "`cursor` of the next page"},
             "as_of": _POSITION,
             "partial": _PARTIAL,
-        }
+            "notes": {**_list(_TEXT), "description": "what the filters cannot find, if anything"},
+        },
+        optional=("notes",),
     ),
     "Histogram": _object(
         {
@@ -121,6 +124,40 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {
             "events": _list(ref("Event")),
             "truncated": {"type": "boolean", "description": "whether there are more than are listed"},
+            "partial": _PARTIAL,
+        }
+    ),
+    "Rule": _object(
+        {
+            "id": _TEXT,
+            "class": {"type": "string", "enum": list(CLASSES)},
+            "kind": {
+                "type": "string",
+                "enum": ["rule", "name"],
+                "description": "name: what stands under a name is dropped",
+            },
+            "enabled": {"type": "boolean", "description": "for this organization"},
+            "replacement": _TEXT,
+            "description": _TEXT,
+            "hits": _COUNT,
+        }
+    ),
+    "Redaction": _object(
+        {
+            "versions": {
+                **_object({"base": _TEXT, "rules": _TEXT, "policy": _TEXT, "stored": _TEXT}),
+                "description": "stored: `policy_version` of an event that comes now",
+            },
+            "policy": {"type": "object", "description": "the organization's own; empty is the default"},
+            "rules": _list(ref("Rule")),
+            "from": _TIME,
+            "to": _TIME,
+            "hits": {
+                "type": "object",
+                "description": "rule → replacements; also policy_mask, policy_redact, policy_tokenise, "
+                "unknown_user and engine_error",
+                "additionalProperties": _COUNT,
+            },
             "partial": _PARTIAL,
         }
     ),

@@ -31,6 +31,7 @@ from ..control.tenants import Tenants
 from ..self_audit import SelfAudit
 from ..settings import Settings
 from .meter import Observer
+from .policies import policies
 from .residence_watch import ResidenceWatch
 from .retention_run import RetentionRuns
 from .tenant_deletion import delete_tenant
@@ -86,7 +87,9 @@ class Core:
         self.residence = ResidenceWatch(self.store.roots, self.tenants, self.deletions)
         self.reads = {region: WaitingReads(root.reads) for region, root in self.store.roots.items()}
         self.rules = load_rules()
-        self._redactor = BatchRedactor(Redactor(self.rules, matcher="re2"), self.keyring)
+        self._redactor = BatchRedactor(
+            Redactor(self.rules, matcher="re2"), self.keyring, policies(self.tenants)
+        )
         self.self_audit = SelfAudit(
             self.ingest(),
             self.db,
@@ -99,6 +102,7 @@ class Core:
             self.holds,
             self.self_audit,
             memory_limit_mb=settings.memory_limit_mb,
+            tokens_of=self.keyring.tokens_of,
         )
 
     def _claim(self) -> None:

@@ -42,6 +42,7 @@ def build_services(core: Core, metrics: Metrics) -> Services:
         metrics=metrics,
         health=lambda: _readiness(core),
         residency=core.residence.look,
+        tokens_of=core.keyring.tokens_of,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from otel_audit.exporter.store.regions.stores import RegionStores
@@ -32,7 +32,7 @@ class RetentionIncomplete(AuditError):
 
 
 class RetentionRuns:
-    """Runs retention. memory_limit_mb: of the engine that evaluates holds."""
+    """Runs retention. memory_limit_mb: of the engine that evaluates holds; tokens_of: as in HeldRows."""
 
     def __init__(
         self,
@@ -42,9 +42,10 @@ class RetentionRuns:
         self_audit: SelfAudit,
         *,
         memory_limit_mb: int,
+        tokens_of: Callable[[str, str], Sequence[str]],
     ) -> None:
         self._stores, self._tenants, self._holds, self._self_audit = stores, tenants, holds, self_audit
-        self._memory_limit_mb = memory_limit_mb
+        self._memory_limit_mb, self._tokens_of = memory_limit_mb, tokens_of
         # Partitions that are held wholly, by files and holds, so that they are not read every hour.
         self._held_wholly: set[bytes] = set()
 
@@ -54,7 +55,9 @@ class RetentionRuns:
         actor: `system:retention` or `os:<user>`. Raises RetentionIncomplete after everything else is done
         when something of a tenant should have been judged and could not be.
         """
-        judge = HeldRows(self._holds, self._judging_engine, whole=self._held_wholly)
+        judge = HeldRows(
+            self._holds, self._judging_engine, whole=self._held_wholly, tokens_of=self._tokens_of
+        )
 
         def months(tenant: str, at: datetime) -> Mapping[str, int]:
             try:

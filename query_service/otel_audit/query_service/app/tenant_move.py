@@ -83,3 +83,4 @@ def _copy(source: RegionRoot, target: RegionRoot, tenant: str) -> None:
     if key.exists():
         Keyring(target.keys).forget(tenant)
         put_new(Keyring(target.keys).path(tenant), key.read_bytes())
+    Keyring(source.keys).tokens.copy_to(Keyring(target.keys).tokens, tenant)

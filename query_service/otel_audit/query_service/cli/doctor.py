@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from otel_audit.exporter.redaction.rules import load_rules
+from otel_audit.exporter.redaction.tenant_policy import parse_policy
 from otel_audit.exporter.startup import Check, app_checks, report
 from otel_audit.exporter.store.errors import DataGone, StoreError
 from otel_audit.exporter.store.files.blobs import LocalBlobs
@@ -21,6 +23,7 @@ from otel_audit.instrumentation.errors import AuditError
 
 from ..app.local_control import ask_server
 from ..control.deletions import Deletions
+from ..control.tenant import Tenant
 from ..control.tenants import Tenants
 from .context import CliContext, pass_cli
 
@@ -66,7 +69,8 @@ def _regions(cli: CliContext) -> Iterator[Check]:
         roots = cli.region_roots()
         with cli.control() as database:
             tenants = Tenants(database)
-            pins = {tenant.id: tenant.region for tenant in tenants.list()}
+            known = tenants.list()
+            pins = {tenant.id: tenant.region for tenant in known}
             leaving = Deletions(database).unfinished()
     except AuditError as error:
         yield Check("regions", False, error.message, error.hint)
@@ -77,6 +81,7 @@ def _regions(cli: CliContext) -> Iterator[Check]:
         yield _folders(region, root)
         writable = os.access(root.path, os.W_OK) or not root.path.exists()
         yield Check("region", writable, f"{region} at {root.path}", "make it writable for this user")
+    yield from _policies(known)
     for item in leaving:
         again = f"otel-audit tenant delete {item.tenant} --yes {item.tenant}"
         yield Check("deletion", False, f"the deletion of {item.tenant} has not ended", f"repeat it: {again}")
@@ -93,6 +98,16 @@ def _folders(region: str, root: RegionRoot) -> Check:
     except DataGone as error:
         return Check("folders", False, error.message, error.hint)
     return Check("folders", True, f"every folder of region {region} that held rows is there")
+
+
+def _policies(tenants: Iterable[Tenant]) -> Iterator[Check]:
+    """Policies that this release cannot use: events of those organizations are refused."""
+    for tenant in tenants:
+        try:
+            load_rules(enable=parse_policy(tenant.redaction).enable)
+        except AuditError as error:
+            again = f"nothing of it is stored until: otel-audit tenant set {tenant.id} --redaction FILE"
+            yield Check("redaction", False, f"policy of {tenant.id}: {error.message}", again)
 
 
 def _manifests(root: RegionRoot) -> Iterator[Check]:

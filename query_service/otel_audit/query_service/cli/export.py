@@ -40,6 +40,7 @@ def export(cli: CliContext, /, tenant: str, form: str, output: Path, **chosen: A
     filters = chosen_filters(chosen)
     with cli.control() as database:
         read = LocalRead(cli, database, tenant)
+        filters = read.finding(filters)
         read.record("export", {**filter_details(filters), "format": form})
         chunks = rows_of(read.engine, read.source, tenant, filters, form)
         if str(output) == "-":

@@ -26,6 +26,7 @@ from otel_audit.exporter.redaction.rules import load_rules
 from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.exporter.store.regions.known import refuse_gone
 
+from ..app.policies import policies
 from ..app.row_targets import row_target
 from ..control.database import ControlDatabase
 from ..control.holds import Holds
@@ -122,7 +123,7 @@ def _run(
     with row_target(cli.settings()) as target, _Display() as display, contextlib.closing(held):
         importer = Importer(
             tenant,
-            RowMaker(BatchRedactor(redactor, keyring), keyring),
+            RowMaker(BatchRedactor(redactor, keyring, policies(Tenants(database))), keyring),
             Evidence(rules),
             target,
             aside,

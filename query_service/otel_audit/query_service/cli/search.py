@@ -28,6 +28,7 @@ def search(cli: CliContext, /, tenant: str, limit: int, form: str, **chosen: Any
     filters = chosen_filters(chosen)
     with cli.control() as database:
         read = LocalRead(cli, database, tenant)
+        filters = read.finding(filters)
         read.record("search", filter_details(filters))
         cursor, as_of, left = None, None, limit
         rows: list[list[str]] = []
@@ -44,6 +45,8 @@ def search(cli: CliContext, /, tenant: str, limit: int, form: str, **chosen: Any
             cursor, as_of = page.next, page.as_of
             if cursor is None:
                 break
+        for note in filters.notes():
+            click.echo(f"note: {note}", err=True)
     if form == "table":
         print_table(["TIME", "SEVERITY", "EVENT", "OUTCOME", "USER", "RESOURCE", "ADDRESS"], rows)
 

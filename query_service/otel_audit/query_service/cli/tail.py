@@ -27,6 +27,7 @@ def tail(cli: CliContext, /, tenant: str, form: str, **chosen: Any) -> None:
     filters = chosen_filters(chosen)
     with cli.control() as database:
         read = LocalRead(cli, database, tenant)
+        filters = read.finding(filters)
         read.record("stream", filter_details(filters))
         seen = dict(read.source.snapshot(tenant).position)
         while True:

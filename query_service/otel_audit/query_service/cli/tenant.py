@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
 from ..control.outbox import utc_text
 from ..control.retention import parse_retention
-from ..control.tenants import InvalidTenant, Tenant, Tenants
-from . import tenant_data
+from ..control.tenant import Tenant
+from ..control.tenants import InvalidTenant, Tenants
+from . import tenant_data, token_key
 from .context import CliContext, json_option, pass_cli, print_json, print_table
+from .policy_file import read_policy
 
 _retention = click.option("--retention", metavar="standard=6mo,rag=3mo", help="How long events are kept.")
 _export_rate = click.option("--export-rate", metavar="10/h", help="How many exports are allowed.")
+_redaction = click.option(
+    "--redaction",
+    metavar="FILE",
+    help="What becomes of which field: a TOML or JSON file, - for standard input, or 'default'.",
+)
 _alias = click.option("--alias", "aliases", multiple=True, help="Another name it has; repeatable.")
 
 
@@ -25,6 +33,7 @@ def tenant() -> None:
 tenant.add_command(tenant_data.export)
 tenant.add_command(tenant_data.delete)
 tenant.add_command(tenant_data.move)
+tenant.add_command(token_key.rotate)
 
 
 @tenant.command()
@@ -33,6 +42,7 @@ tenant.add_command(tenant_data.move)
 @click.option("--region", help="Where its data stays, for good.  [the configuration's default]")
 @_retention
 @_export_rate
+@_redaction
 @json_option
 @pass_cli
 def add(
@@ -42,14 +52,17 @@ def add(
     region: str | None,
     retention: str | None,
     export_rate: str | None,
+    redaction: str | None,
     as_json: bool,
 ) -> None:
     """Add the organization ID (a-z, 0-9, _ and -, a letter first)."""
     months = parse_retention(retention) if retention is not None else None
+    policy = read_policy(redaction) if redaction is not None else None
     settings = cli.settings()
     with cli.control(create=True) as database:
         tenants = Tenants(database, regions=settings.region_roots, default_region=settings.default_region)
-        _show(tenants.add(id, aliases, region, months, export_rate or "10/h"), as_json)
+        added = tenants.add(id, aliases, region, months, export_rate or "10/h", redaction=policy)
+        _show(added, as_json)
 
 
 @tenant.command(name="set")
@@ -58,6 +71,7 @@ def add(
 @click.option("--remove-alias", "gone", multiple=True, help="A name that no longer counts; repeatable.")
 @_retention
 @_export_rate
+@_redaction
 @click.option("--region", hidden=True)
 @click.option("--reason", help="Why events are kept for a shorter time.")
 @click.option("--now", "at_once", is_flag=True, help="Shorten now, not after 7 days.")
@@ -70,6 +84,7 @@ def set_(
     gone: tuple[str, ...],
     retention: str | None,
     export_rate: str | None,
+    redaction: str | None,
     region: str | None,
     reason: str | None,
     at_once: bool,
@@ -81,9 +96,10 @@ def set_(
             "an organization stays in the region it was added to",
             hint=f"with the service stopped, 'otel-audit tenant move {id} --region {region}' moves its data",
         )
-    if not (aliases or gone or retention or export_rate):
+    if not (aliases or gone or retention or export_rate or redaction):
         raise click.UsageError("nothing to change was given")
     months = parse_retention(retention) if retention is not None else None
+    policy = read_policy(redaction) if redaction is not None else None
     with cli.control() as database:
         changed = Tenants(database).set(
             id,
@@ -91,6 +107,7 @@ def set_(
             remove_aliases=gone,
             retention=months,
             export_rate=export_rate,
+            redaction=policy,
             reason=reason,
             at_once=at_once,
         )
@@ -131,8 +148,12 @@ def _show(item: Tenant, as_json: bool) -> None:
         ["region", item.region],
         ["retention", _months(item)],
         ["export rate", item.export_rate],
+        ["redaction", item.redaction_version],
         ["created", utc_text(item.created_at) or "-"],
     ]
+    for part, said in json.loads(item.redaction).items():
+        entries = said.items() if isinstance(said, dict) else [(name, "on") for name in said]
+        rows += [[f"{part}: {name}", action] for name, action in entries]
     for name, pending in item.retention_pending.items():
         rows.append(
             [f"{name} from {utc_text(pending.effective_at)}", f"{pending.months}mo: {pending.reason}"]
@@ -155,5 +176,6 @@ def _as_dict(item: Tenant) -> dict[str, Any]:
             for name, p in item.retention_pending.items()
         },
         "export_rate": item.export_rate,
+        "redaction": {"version": item.redaction_version, "policy": json.loads(item.redaction)},
         "created_at": utc_text(item.created_at),
     }

@@ -107,16 +107,17 @@ def _find(call: Call, state: PageState) -> Found:
     page = search(*where, filters, limit=ROWS, cursor=state.cursor, as_of=state.as_of)
     counted = histogram(*where, filters, as_of=page.as_of, buckets=BUCKETS)
     valued = facets(*where, filters, as_of=page.as_of, limit=20)
+    notes = tuple(filters.notes())
     if page.events or state.cursor:
-        return Found(page, counted, valued)
+        return Found(page, counted, valued, notes=notes)
 
     def total(items: list[tuple[str, str]]) -> int:
-        other = Filters.parse(items, now=filters.now)
+        other = Filters.parse(items, now=filters.now).with_tokens(filters.tokens_of)
         return int(histogram(*where, other, as_of=page.as_of, buckets=1)["total"])
 
     rest = state.without_time()
     without = tuple((item, total([i for i in state.items if i != item])) for item in rest[:_HINTS_MAX])
-    return Found(page, counted, valued, without, total([*rest, ("range", "90d")]))
+    return Found(page, counted, valued, without, total([*rest, ("range", "90d")]), notes)
 
 
 def _moment(visit: Visit) -> datetime:

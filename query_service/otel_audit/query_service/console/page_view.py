@@ -30,13 +30,17 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answers of one page view. without: filter → how many events there would be without it."""
+    """The answers of one page view. without: filter → how many events there would be without it.
+
+    notes: what the filters cannot find, if anything.
+    """
 
     page: Page
     histogram: dict[str, Any]
     facets: dict[str, Any]
     without: tuple[tuple[tuple[str, str], int], ...] = ()
     wider: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def events_context(
         "older_url": fixed.older(found.page.next).url() if found and found.page.next else None,
         "newest_url": fixed.newest().url() if state.page > 1 or state.cursor else None,
         "partial": found.page.partial if found else [],
+        "notes": found.notes if found else (),
         "as_of": found.page.as_of if found else "",
         "fresh_url": state.filtered(state.items).url(),
         "hints": _hints(state, found) if found else [],

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from otel_audit.query_service.api.call import Call
+from otel_audit.query_service.api.call import Call, finding_tokens
 from otel_audit.query_service.api.guard import admit, facts
 from otel_audit.query_service.filters import Filters
 from otel_audit.query_service.services import Services
@@ -36,7 +36,7 @@ class Visit:
 
     def filtered(self, filters: Filters) -> Call:
         """The call with the page's filters, as a search is recorded."""
-        return replace(self.call, filters=filters)
+        return replace(self.call, filters=finding_tokens(filters, self.call.services, self.call.org))
 
     def frame(self, *, here: str, in_zone: Callable[[str | None], str]) -> dict[str, Any]:
         """What every page of an organization shows around its own part.

@@ -14,7 +14,15 @@ from otel_audit.instrumentation.errors import AuditError
 from .database import OPERATOR, ControlDatabase
 from .holds import names_in_force
 from .outbox import Actor, Change, put_change
-from .tables import ALIASES, INGEST_KEY_TENANTS, INGEST_KEYS, OUTBOX, TENANT_DELETIONS, TENANTS
+from .tables import (
+    ALIASES,
+    INGEST_KEY_TENANTS,
+    INGEST_KEYS,
+    OUTBOX,
+    REDACTION_POLICIES,
+    TENANT_DELETIONS,
+    TENANTS,
+)
 from .tenants import NOT_DELETED, InvalidTenant, NoSuchTenant
 
 
@@ -42,8 +50,9 @@ class Deletions:
     def begin(self, tenant: str, *, actor: Actor) -> Deletion:
         """Make the organization vanish from everywhere but the disk; one that was begun goes on.
 
-        In one transaction its aliases go, the keys that write for it alone are revoked (their senders keep
-        what they have for 72 h), its events that still wait are dropped, and the operator's trail tells it.
+        In one transaction its aliases and settings go, the keys that write for it alone are revoked (their
+        senders keep what they have for 72 h), its events that still wait are dropped, and the operator's
+        trail tells it.
         Raises TenantHeld, NoSuchTenant, InvalidTenant (the operator's own), ControlUnavailable.
         """
         if tenant == OPERATOR:
@@ -73,6 +82,7 @@ class Deletions:
                 insert(TENANT_DELETIONS).values(tenant=tenant, actor=actor.user_id, began_at=now)
             )
             connection.execute(delete(ALIASES).where(ALIASES.c.tenant == tenant))
+            connection.execute(delete(REDACTION_POLICIES).where(REDACTION_POLICIES.c.tenant == tenant))
             connection.execute(delete(OUTBOX).where(OUTBOX.c.tenant == tenant))
             revoked = _revoke_keys(connection, tenant, now)
             facts = {"otel_audit.region": region, "otel_audit.keys_revoked": revoked}

@@ -29,9 +29,11 @@ _READS: Final[Mapping[str, tuple[str, str, str]]] = {
     "export": ("system", "export", "exported from the audit trail"),
     "stream": ("system", "stream", "watched the audit trail live"),
     "holds": ("data_access", "read", "viewed the legal holds"),
+    "redaction": ("data_access", "read", "viewed the redaction rules"),
 }
+_SETTINGS: Final = {"holds": "hold", "redaction": "redaction"}
 # A stream goes on after its handshake, and is told before it.
-_ANSWERED: Final = frozenset({"search", "read", "export"})
+_ANSWERED: Final = frozenset({"search", "read", "export", "redaction"})
 
 
 def read_event(
@@ -43,7 +45,7 @@ def read_event(
     now_ns: int,
     key: bytes = b"",
 ) -> AuditEvent:
-    """The event of a read. action: `search`, `read`, `export`, `stream`, `holds`; details become attributes.
+    """The event of a read. action: one of _READS; details become attributes.
 
     A detail `event_id` is the target, otherwise it is the organization's trail. key: the organization's, for
     what was searched as free text: people paste passwords there, so only a keyed hash of it is kept.
@@ -52,8 +54,8 @@ def read_event(
     event_id = details.get("event_id")
     answered = 404 if details.get("found") is False else 200
     target = ("audit_trail", org) if event_id is None else ("audit_event", str(event_id))
-    if action == "holds":
-        target = ("hold", org)
+    if action in _SETTINGS:
+        target = (_SETTINGS[action], org)
     return _event(
         facts,
         time_unix_nano=now_ns,

@@ -22,7 +22,7 @@ from sqlalchemy import (
 SCHEMA_VERSION: Final = 3
 """Raised by one with every change of a table; an older binary refuses a newer database.
 
-2 added `holds` and `tenant_deletions`, 3 `region_claims`.
+2 added `holds` and `tenant_deletions`, 3 `region_claims` and `redaction_policies`.
 """
 
 METADATA: Final = MetaData()
@@ -66,6 +66,15 @@ ALIASES: Final = Table(
     METADATA,
     Column("alias", String(256), primary_key=True),
     Column("tenant", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+REDACTION_POLICIES: Final = Table(
+    "redaction_policies",
+    METADATA,
+    # Organizations without a row have the default.
+    Column("tenant", ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    # Canonical JSON (tenant_policy.Policy).
+    Column("policy", Text, nullable=False),
 )
 
 INGEST_KEYS: Final = Table(

@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from otel_audit.exporter.redaction.tenant_policy import Policy
 from otel_audit.exporter.store.partition import DEFAULT_REGION, TENANT_PATTERN
 from otel_audit.instrumentation.errors import AuditError
 
 from .database import OPERATOR, ControlDatabase
 from .free_text import has_secret, prose
-from .outbox import Actor, Change, os_actor, put_change, utc_text
+from .outbox import Actor, Change, os_actor, put_change
 from .recent import Recent
-from .retention import DEFAULT, Pending, Retention, retention_from_json, retention_to_json
+from .redaction import NO_POLICY, policy_of, put_policy, stored_policies
+from .retention import DEFAULT, Retention, retention_to_json
 from .tables import ALIASES, TENANT_DELETIONS, TENANTS
+from .tenant import Tenant, differences, settings_of, tenant_of, told
 
 _EXPORT_RATE: Final = re.compile(r"[1-9][0-9]{0,5}/[mhd]")
 _ALIAS_LENGTH_MAX: Final = 256
@@ -45,19 +47,6 @@ class NoSuchTenant(AuditError):
     """There is no tenant of that id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """One organization. retention: class → months in force when it was read; created_at: seconds UTC."""
-
-    id: str
-    aliases: tuple[str, ...]
-    region: str
-    retention: Mapping[str, int]
-    export_rate: str
-    created_at: float
-    retention_pending: Mapping[str, Pending] = field(default_factory=dict)
-
-
 class Tenants:
     """The organizations of a data directory. Every change is recorded in the same transaction."""
 
@@ -75,6 +64,7 @@ class Tenants:
         self._regions = tuple(regions)
         self._default_region = default_region
         self._found: Recent[str, str | None] = Recent(self._load_region)
+        self._policies: Recent[str, Policy] = Recent(self._load_policy)
 
     def add(
         self,
@@ -84,15 +74,18 @@ class Tenants:
         retention: Mapping[str, int] | None = None,
         export_rate: str = "10/h",
         *,
+        redaction: Policy | None = None,
         actor: Actor | None = None,
     ) -> Tenant:
         """Add an organization, pinned to a region for good.
 
-        retention: months per class, 6 and 3 where not given.
+        retention: months per class, 6 and 3 where not given. redaction: the default policy when None.
         Raises InvalidTenant, TenantExists, ControlUnavailable.
         """
         with self._database.write() as connection:
-            tenant = self._add(connection, id, tuple(aliases), region, retention, export_rate, actor)
+            tenant = self._add(
+                connection, id, tuple(aliases), region, retention, export_rate, actor, redaction
+            )
         self._found.clear()
         return tenant
 
@@ -117,6 +110,7 @@ class Tenants:
         remove_aliases: Iterable[str] = (),
         retention: Mapping[str, int] | None = None,
         export_rate: str | None = None,
+        redaction: Policy | None = None,
         reason: str | None = None,
         at_once: bool = False,
         actor: Actor | None = None,
@@ -143,8 +137,10 @@ class Tenants:
                 delete(ALIASES).where(ALIASES.c.tenant == tenant_id, ALIASES.c.alias.in_(gone))
             )
             _add_aliases(connection, tenant_id, [a for a in add_aliases if a not in before.aliases])
+            if redaction is not None:
+                put_policy(connection, tenant_id, redaction)
             after = self._read(connection, tenant_id, now)
-            changes = _differences(before, after)
+            changes = differences(before, after)
             if changes:
                 change = Change(
                     "system",
@@ -152,9 +148,10 @@ class Tenants:
                     f"settings of organization {tenant_id} changed",
                     ("tenant", tenant_id, None),
                     changes,
-                    {"otel_audit.reason": reason} if reason else None,
+                    told(after, reason, policy="redaction" in changes),
                 )
                 put_change(connection, [tenant_id], change, actor=actor or os_actor(), now=now)
+        self._policies.clear()
         return after
 
     def show(self, tenant_id: str) -> Tenant:
@@ -170,7 +167,11 @@ class Tenants:
             aliases: dict[str, list[str]] = {}
             for alias, tenant in connection.execute(select(ALIASES).order_by(ALIASES.c.alias)):
                 aliases.setdefault(tenant, []).append(alias)
-        return [_tenant(row, tuple(aliases.get(row.id, ())), now) for row in rows]
+            policies = stored_policies(connection)
+        return [
+            tenant_of(row, tuple(aliases.get(row.id, ())), now, policies.get(row.id, NO_POLICY))
+            for row in rows
+        ]
 
     def exists(self, tenant_id: str) -> bool:
         """Whether there is such an organization; at most RECENT_S old. Raises ControlUnavailable."""
@@ -182,6 +183,13 @@ class Tenants:
         At most RECENT_S old. Raises ControlUnavailable.
         """
         return self._found.get(tenant_id) if TENANT_PATTERN.fullmatch(tenant_id) else None
+
+    def redaction_of(self, tenant_id: str) -> Policy:
+        """The redaction policy in force, at most RECENT_S old; the default for who has none.
+
+        Raises PolicyError when it cannot be used by this release, ControlUnavailable.
+        """
+        return self._policies.get(tenant_id)
 
     def regions_in_use(self) -> Sequence[str]:
         """Every region that an organization is pinned to. Raises ControlUnavailable."""
@@ -220,6 +228,7 @@ class Tenants:
     def forget_recent(self) -> None:
         """See changes of other rooms of this process at once."""
         self._found.clear()
+        self._policies.clear()
 
     def retention_of(self, tenant_id: str, now: datetime | float) -> Mapping[str, int]:
         """Months per class in force at `now`, aware or seconds UTC.
@@ -244,6 +253,7 @@ class Tenants:
         retention: Mapping[str, int] | None,
         export_rate: str,
         actor: Actor | None,
+        redaction: Policy | None = None,
     ) -> Tenant:
         now = self._now()
         region = region or self._default_region
@@ -261,13 +271,16 @@ class Tenants:
             )
         )
         _add_aliases(connection, tenant_id, aliases)
+        if redaction is not None:
+            put_policy(connection, tenant_id, redaction)
         tenant = self._read(connection, tenant_id, now)
         change = Change(
             "system",
             "config_change",
             f"organization {tenant_id} added",
             ("tenant", tenant_id, None),
-            {name: (None, value) for name, value in _settings(tenant).items() if value},
+            {name: (None, value) for name, value in settings_of(tenant).items() if value},
+            told(tenant, None, policy=tenant.redaction != NO_POLICY),
         )
         put_change(connection, [tenant_id], change, actor=actor or os_actor(), now=now)
         return tenant
@@ -277,44 +290,17 @@ class Tenants:
         if row is None:
             raise NoSuchTenant(f"there is no organization {tenant_id!r}", hint="see 'otel-audit tenant list'")
         names = select(ALIASES.c.alias).where(ALIASES.c.tenant == tenant_id).order_by(ALIASES.c.alias)
-        return _tenant(row, tuple(connection.execute(names).scalars()), now)
+        text = stored_policies(connection, tenant_id).get(tenant_id, NO_POLICY)
+        return tenant_of(row, tuple(connection.execute(names).scalars()), now, text)
 
     def _load_region(self, tenant_id: str) -> str | None:
         with self._database.read() as connection:
             row = _find(connection, tenant_id)
         return None if row is None else str(row.region)
 
-
-def _tenant(row: Row[Any], aliases: tuple[str, ...], now: float) -> Tenant:
-    retention = retention_from_json(row.retention, row.retention_pending).at(now)
-    return Tenant(
-        row.id,
-        aliases,
-        row.region,
-        retention.months,
-        row.export_rate,
-        row.created_at,
-        retention.pending,
-    )
-
-
-def _settings(tenant: Tenant) -> dict[str, Any]:
-    pending = {
-        name: {"months": p.months, "effective_at": utc_text(p.effective_at), "reason": p.reason}
-        for name, p in tenant.retention_pending.items()
-    }
-    return {
-        "aliases": list(tenant.aliases),
-        "region": tenant.region,
-        "retention": dict(tenant.retention),
-        "retention_pending": pending,
-        "export_rate": tenant.export_rate,
-    }
-
-
-def _differences(before: Tenant, after: Tenant) -> dict[str, tuple[Any, Any]]:
-    old, new = _settings(before), _settings(after)
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+    def _load_policy(self, tenant_id: str) -> Policy:
+        with self._database.read() as connection:
+            return policy_of(connection, tenant_id)
 
 
 def _find(connection: Connection, tenant_id: str) -> Row[Any] | None:

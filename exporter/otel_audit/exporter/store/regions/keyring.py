@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import StoreError
 from ..files.blobs import make_folder, put_new, sync_folder
 from ..partition import check_tenant
+from .token_keys import TokenKey, TokenKeys
 
 KEY_BYTES = 32
 
@@ -20,6 +21,7 @@ class Keyring:
 
     def __init__(self, directory: Path) -> None:
         self.folder = directory / "tenants"
+        self.tokens = TokenKeys(directory / "tokens")
         # One entry a tenant and purpose: bounded by the tenants of this root.
         self._derived: dict[tuple[str, str], bytes] = {}
 
@@ -34,12 +36,21 @@ class Keyring:
             self._derived[tenant, purpose] = found
         return found
 
+    def token_key(self, tenant: str) -> TokenKey:
+        """See TokenKeys.current."""
+        return self.tokens.current(tenant)
+
+    def token_keys(self, tenant: str) -> tuple[TokenKey, ...]:
+        """See TokenKeys.all."""
+        return self.tokens.all(tenant)
+
     def path(self, tenant: str) -> Path:
         """Where the tenant's key lies."""
         return self.folder / f"{check_tenant(tenant)}.key"
 
     def forget(self, tenant: str) -> None:
-        """Delete the tenant's key: what was hashed with it can never be matched again."""
+        """Delete the tenant's keys: what was hashed with them can never be matched again."""
+        self.tokens.forget(tenant)
         self.path(tenant).unlink(missing_ok=True)
         if self.folder.is_dir():
             sync_folder(self.folder)

@@ -90,6 +90,8 @@ def _traces(root: RegionRoot) -> Iterator[tuple[str, Path]]:
         yield path.stem, path
     for tenant in known_tenants(root):
         yield tenant, root.known / tenant
+    for path in sorted(Keyring(root.keys).tokens.folder.glob("*")):
+        yield path.name, path
     for path in sorted(root.reads.glob("*.json")):
         yield path.name.partition(".")[0], path
 

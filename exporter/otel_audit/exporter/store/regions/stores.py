@@ -23,6 +23,7 @@ from .claim import claim_root
 from .keyring import Keyring
 from .known import refuse_gone
 from .tenant_removal import Removed, empty_log
+from .token_keys import TokenKey
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +225,14 @@ class RegionKeys:
     def key(self, tenant: str, purpose: str) -> bytes:
         """See Keyring.key. Raises StoreUnavailable too."""
         return self._rings[self._stores.region(tenant)].key(tenant, purpose)
+
+    def token_key(self, tenant: str) -> TokenKey:
+        """See TokenKeys.current. Raises StoreUnavailable too."""
+        return self._rings[self._stores.region(tenant)].token_key(tenant)
+
+    def tokens_of(self, tenant: str, value: str) -> tuple[str, ...]:
+        """See TokenKeys.tokens. Raises StoreUnavailable too."""
+        return self._rings[self._stores.region(tenant)].tokens.tokens(tenant, value)
 
     def forget(self, tenant: str, region: str) -> None:
         """See Keyring.forget."""
