@@ -46,8 +46,8 @@ class Measured:
 def measure(redactor: Redactor, samples: Iterable[Seeded], clean: Iterable[str]) -> Measured:
     """Redact every sample in every mutation, and every innocent text."""
     result = Measured()
-    classes = {rule.id: str(rule.rule_class) for rule in redactor.rules.rules}
-    classes |= {name.id: str(name.rule_class) for name in redactor.rules.names}
+    classes = {name.id: str(name.rule_class) for name in redactor.rules.names}
+    classes |= {rule.id: str(rule.rule_class) for rule in redactor.rules.rules}
     for sample in samples:
         for name, mutation in MUTATIONS.items():
             mutated = mutation(sample)

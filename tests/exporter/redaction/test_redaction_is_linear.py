@@ -34,6 +34,8 @@ def seconds(engine: Redactor, text: str) -> float:
         "password=a,", "password=,", "password=", "password:a;", "cookie:;", "cookie=a;", "token=x ",
         'authorization=\\\\"bearer x ', "authorization: bearer ", "authorization: digest ", "password=\\",
         "eyJ.", "a@", "a@b.", "://a:", "pw>", "--", "--a", "-a", "4", "42-", "é=password=", "password=é,",
+        "some_key=", "some_key=a", "x_token: a", "heroku key ", "curl -u a", "mysql -p ", "password ist ",
+        "a=b+", "\\n", "password=''a", "00 1 ",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("engine", [RE, RE2], ids=["re", "re2"])

@@ -52,6 +52,7 @@ _INNOCENT: Final = frozenset(_INNOCENT_WORDS.split())
 _UNFILLED: Final = re.compile(r"\$\{{1,2}[ ]?[A-Za-z_][A-Za-z0-9_.-]*[ ]?\}{0,2}|[0-9]{1,2}")
 # A longer run without a space is no prose, and refusing only short values keeps one pass linear.
 _PROSE_CHARS_MAX: Final = 64
+_JUDGED_CHARS_MAX: Final = 256
 FILLER: Final = "\x01"
 """Stands for every character that earlier redaction left."""
 
@@ -83,6 +84,9 @@ class Pairs:
             if rule is None or end == at:
                 continue
             assigned = found is not None and found.group() != ":"
+            judged = min(end, at + _JUDGED_CHARS_MAX)
+            if rule.validator and _narrowed(rule, assigned, text, folded, False, at, judged) is None:
+                continue
             span = _narrowed(rule, assigned, text, folded, values.assigns(at, end), at, end)
             if span is not None:
                 yield (*span, rule)
@@ -175,7 +179,8 @@ def _narrowed(
         return None
     if end - start <= _PROSE_CHARS_MAX and _is_prose(rule, assigned or quoted, text[start:end]):
         return None
-    if not rule.covers(text[start:end]):
+    # The beginning of a value tells; all of it for every name in one long run would not be linear.
+    if not rule.covers(text[start : min(end, start + _JUDGED_CHARS_MAX)]):
         return None
     if rule.id == "password" and text.startswith("/", start) and text.endswith("PWD=", 0, start):
         return None

@@ -63,6 +63,11 @@ _COUNTRY_CODES: Final = re.compile(
     "1|7|2(?:0|7|[1-689][0-9])|3(?:[0123469]|[578][0-9])|4(?:[013-9]|2[0-9])|5(?:[1-8]|[09][0-9])"
     "|6(?:[0-6]|[7-9][0-9])|8(?:[1246]|[058][0-9])|9(?:[0-58]|[679][0-9])"
 )
+_TYPED_MIN: Final = 6
+_ALGORITHM: Final = re.compile(
+    r"(?:sha|md|aes|rsa|utf|base|argon|pbkdf|scrypt|bcrypt|oauth|hs|rs|es|ed)-?[0-9-]*[a-z]{0,2}",
+    re.IGNORECASE,
+)
 # camelCase of short words stays below, half of random letters change their case.
 _CASE_CHANGES_MIN: Final = 0.42
 # Numbers that begin with two zeros are padded more often than dialled to far places.
@@ -158,8 +163,7 @@ def _is_mixed(text: str) -> bool:
     """Upper case, lower case and digits: no word, no number, no hash; or case that changes like dice."""
     if not (any(map(str.isupper, text)) and any(map(str.islower, text))):
         return False
-    changes = sum(a.isupper() != b.isupper() for a, b in pairwise(text))
-    return any(map(str.isdigit, text)) or changes >= _CASE_CHANGES_MIN * len(text)
+    return any(map(str.isdigit, text)) or _is_diced(text)
 
 
 def _is_upper_with_digits(text: str) -> bool:
@@ -177,12 +181,16 @@ def _is_random(text: str) -> bool:
     return entropy(value) >= _RANDOM_BITS_MIN and (cased or len(value) >= _LOWER_CHARS_MIN)
 
 
-def _is_typed(text: str) -> bool:
-    """Whether a word in a sentence is a password, not a word: a digit, sign or capital among letters."""
-    bare = text.rstrip(".!?)")
-    signs = any(char in "!@#$%^&*+=~?" for char in text[:-1])
-    cased = bare[1:].lower() != bare[1:] and not bare.isupper()
-    return (signs or cased or any(map(str.isdigit, bare))) and any(map(str.isalpha, bare)) and len(bare) >= 4
+def _typed(text: str) -> Span | None:
+    """A word of a sentence that is a password: letters beside digits or signs, or case like dice."""
+    word = text.rstrip(".,;:!?)")
+    others = any(not char.isalpha() and char not in "-'’_./" for char in word)
+    telling = others and any(map(str.isalpha, word)) and not _ALGORITHM.fullmatch(word)
+    return (0, len(word)) if len(word) >= _TYPED_MIN and (telling or _is_diced(word)) else None
+
+
+def _is_diced(text: str) -> bool:
+    return sum(a.isupper() != b.isupper() for a, b in pairwise(text)) >= _CASE_CHANGES_MIN * len(text)
 
 
 def _discord(text: str) -> Span | None:
@@ -302,7 +310,7 @@ VALIDATORS: Final[Mapping[str, Validator]] = MappingProxyType(
         "opaque": _whole(lambda text: len(text) >= 8 and is_opaque(text)),
         "mixed": _whole(_is_mixed),
         "random": _whole(_is_random),
-        "typed": _whole(_is_typed),
+        "typed": _typed,
         "never": lambda text: None,
         "basic": _basic,
         "discord": _discord,
