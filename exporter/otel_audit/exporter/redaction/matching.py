@@ -38,7 +38,7 @@ def compile_pattern(pattern: str | bytes, matcher: Matcher) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        raise RuleError(f"RE2 refuses the pattern {pattern!r}: {error}", hint="mend rules.toml") from None
+        raise RuleError(f"RE2 refuses the pattern {pattern!r}: {error}", hint="mend the rules") from None
 
 
 class Prepared:
