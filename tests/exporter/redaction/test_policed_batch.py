@@ -18,6 +18,7 @@ from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.receiver.rows import with_ids
 from otel_audit.exporter.redaction import Redactor, load_rules
 from otel_audit.exporter.redaction.actions import TOKEN, token
+from otel_audit.exporter.redaction.policed import rules_of
 from otel_audit.exporter.redaction.tenant_policy import parse_policy
 from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.exporter.store.schema import RECEIVED
@@ -112,6 +113,12 @@ def test_a_rule_that_is_off_runs_where_a_policy_switches_it_on(tmp_path: Path) -
     )
     assert switched_on["message"] == "from [REDACTED:ip_address]"
     assert switched_on["policy_version"].split("-")[1] != RULES.version
+
+
+def test_a_rule_that_is_kept_off_leaves_its_old_markers_alone() -> None:
+    kept = rules_of(parse_policy('[rules]\nemail = "keep"'), RULES)
+    assert "email" not in {rule.id for rule in kept.rules}
+    assert kept.ids == RULES.ids
 
 
 def test_secrets_go_whatever_the_policy_says(tmp_path: Path) -> None:
