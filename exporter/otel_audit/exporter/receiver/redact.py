@@ -7,8 +7,9 @@ one once a batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -92,8 +93,8 @@ class BatchRedactor:
         work = _Work(plan, {name: batch.column(name) for name in batch.schema.names}, self._tokens(tenant))
         self._unknown_users.hide(work.columns, tenant, work.evidence)
         _map_distinct(work.columns, "session_id", session_hash)
-        for name in _TEXT_COLUMNS:
-            work.text(name)
+        for name, rows in work.suspects(_TEXT_COLUMNS).items():
+            work.change(name, rows)
         for name in policy.LIST_COLUMNS:
             work.texts(name)
         columns = work.columns
@@ -126,21 +127,24 @@ class _Work:
         self.columns = columns
         self.evidence: Evidence = {}
 
-    def text(self, name: str) -> None:
-        array = self.columns[name]
-        suspects = self._suspects[self._policed.redactor(name)]
-        rows = suspects.rows(array, personal=self._policed.personal(name))
-        if self._policed.names_values(name):
-            values = enumerate(array.to_pylist())
+    def suspects(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """Column → rows to look at."""
+        alike: dict[Redactor, tuple[dict[str, pa.Array], dict[str, pa.Array]]] = {}
+        for name in names:
+            plain, free = alike.setdefault(self._policed.redactor(name), ({}, {}))
+            (free if self._policed.personal(name) else plain)[name] = self.columns[name]
+        found: dict[str, list[int]] = {}
+        for redactor, (plain, free) in alike.items():
+            found |= self._suspects[redactor].rows(plain, free)
+        for name in filter(self._policed.names_values, names):
+            values = enumerate(self.columns[name].to_pylist())
             named = (row for row, value in values if value and self._policed.is_named(name, value))
-            rows = sorted({*rows, *named})
-        if rows:
-            self.columns[name] = self._changed(name, array, rows)
+            found[name] = sorted({*found.get(name, ()), *named})
+        return found
 
     def texts(self, name: str) -> None:
-        suspect = self._policed.redactor(name).suspect
         distinct = pc.unique(self.columns[name].flatten()).to_pylist()
-        hits = {v: self._value(name, v) for v in distinct if v is not None and suspect(v, personal=False)}
+        hits = {value: self._value(name, value) for value in distinct if value is not None}
         hits = {value: redacted for value, redacted in hits.items() if redacted[1]}
         if not hits:
             return
@@ -152,7 +156,9 @@ class _Work:
                     self._count(row, hits[item][1])
         self.columns[name] = pa.array(lists, type=self.columns[name].type)
 
-    def _changed(self, name: str, array: pa.Array, rows: list[int]) -> pa.Array:
+    def change(self, name: str, rows: list[int]) -> None:
+        """Redact these rows of a column."""
+        array = self.columns[name]
         memo: dict[str, Redacted] = {}
         changed: dict[int, str] = {}
         for row, value in zip(rows, array.take(pa.array(rows)).to_pylist(), strict=True):
@@ -163,7 +169,7 @@ class _Work:
                 self._count(row, hits)
             if redacted != value:
                 changed[row] = redacted
-        return _replaced(array, changed)
+        self.columns[name] = _replaced(array, changed)
 
     def _value(self, name: str, value: str) -> Redacted:
         return self._policed.value(name, value, self._tokenise)
@@ -192,12 +198,15 @@ def _replaced(array: pa.Array, changed: Mapping[int, str]) -> pa.Array:
 
 
 def _evidence_array(evidence: Evidence, rows: int) -> pa.Array:
-    lists: list[list[dict[str, Any]]] = [[] for _ in range(rows)]
-    for row, counts in evidence.items():
+    items: list[dict[str, Any]] = []
+    offsets = [0] * (rows + 1)
+    for row, counts in sorted(evidence.items()):
         if len(counts) > _EVIDENCE_MAX:
             counts = _by_column(counts)
-        lists[row] = [{"rule": r, "field": f, "count": n} for (r, f), n in sorted(counts.items())]
-    return pa.array(lists, type=REDACTIONS)
+        items += [{"rule": r, "field": f, "count": n} for (r, f), n in sorted(counts.items())]
+        offsets[row + 1] = len(items)
+    ends = pa.array(list(accumulate(offsets, max)), pa.int32())
+    return pa.ListArray.from_arrays(ends, pa.array(items, type=REDACTIONS.value_type), type=REDACTIONS)
 
 
 def _by_column(counts: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:

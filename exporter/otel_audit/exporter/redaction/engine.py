@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from otel_audit.exporter.redaction.encoded import ENCODED_TRIGGER, decoded
 from otel_audit.exporter.redaction.hits import Hit, Looks, TooManyLooks, replaced, without_overlaps
 from otel_audit.exporter.redaction.inserts import INSERT_TRIGGER, inserted
-from otel_audit.exporter.redaction.matching import Find, Matcher, Part, Prefilter, Prepared, finder
+from otel_audit.exporter.redaction.matching import Automaton, Find, Matcher, Part, Prefilter, Prepared, finder
 from otel_audit.exporter.redaction.names import Names
 from otel_audit.exporter.redaction.pairs import FILLER, Pairs
-from otel_audit.exporter.redaction.replacement import REPLACEMENTS, Replacement, marker, settled_pattern
+from otel_audit.exporter.redaction.replacement import REPLACEMENTS, Replacement, marker, settled
 from otel_audit.exporter.redaction.rules import CLASSES, ENGINE_ERROR, NameRule, Rule, RuleClass, RuleSet
 from otel_audit.exporter.redaction.tree import TreeWalk
 from otel_audit.exporter.redaction.validators import VALIDATORS, Validator
-from otel_audit.exporter.redaction.views import DISGUISE_TRIGGERS, disguise_class, fold, views, writable
+from otel_audit.exporter.redaction.views import (
+    DISGUISE_OCTETS,
+    DISGUISE_TRIGGERS,
+    disguise_class,
+    fold,
+    views,
+)
 
 ENGINE_ERROR_MARKER: Final = marker(ENGINE_ERROR)
 # One round hides everything, a second confirms it; more means that rules feed each other.
@@ -35,6 +41,8 @@ _RANK_ENCODED: Final = -1
 # Enough for every name an organization's code base has; longer names are data.
 _CACHE_NAMES: Final = 8192
 _NAME_CHARS_MAX: Final = 128
+# A class of three or fewer is as good as a literal.
+_BEGINS_ANYWHERE: Final = re.compile(r"(?:.*[|])?(?:\(\?:)*\[[^\]]{4}|(?:.*[|])?(?:\(\?:)*\[.-.\]")
 # Parts of the prefilter behind those of the rules.
 _NAMES, _INSERTS, _ENCODED, _DISGUISED = range(4)
 # A card number has at least 13 digits; shorter numbers need no look.
@@ -71,32 +79,49 @@ class Redactor:
         }
         self._classes: dict[str, RuleClass] = {rule.id: rule.rule_class for rule in rules.rules}
         self._classes |= {name.id: name.rule_class for name in rules.names}
-        self._settled = settled_pattern(rules.ids, (p for r in rules.rules for p in r.prefixes))
+        self._settled = settled(rules.ids, (p for r in rules.rules for p in r.prefixes))
         self._personal = frozenset(i for i, r in enumerate(rules.rules) if r.rule_class == "personal")
         self._prefilter = Prefilter(self._parts(), matcher)
         self._candidates = self._prefilter.matches
         self._known_name = lru_cache(maxsize=_CACHE_NAMES)(self._name)
 
     def _parts(self) -> list[Part]:
-        rules = [Part(rule.anchors, (rule.trigger,) if rule.trigger else ()) for rule in self.rules.rules]
+        rules = [
+            Part(
+                rule.anchors,
+                (rule.trigger,) if rule.trigger else (),
+                anywhere=_BEGINS_ANYWHERE.match(rule.trigger) is not None,
+            )
+            for rule in self.rules.rules
+        ]
         return [
             *rules,
             Part(patterns=self.names.prefilter()),
             Part(patterns=(INSERT_TRIGGER,)),
             Part(patterns=(ENCODED_TRIGGER,), exact=True),
             # Exact: whatever its case, the Kelvin sign would be any k.
-            Part(patterns=(*DISGUISE_TRIGGERS, f"[{disguise_class()}]"), exact=True),
+            Part(patterns=(*DISGUISE_TRIGGERS, f"[{disguise_class()}]"), exact=True, octets=DISGUISE_OCTETS),
         ]
 
     def suspect(self, value: str, *, personal: bool) -> bool:
-        """Whether value may hold something to hide; False is certain."""
-        found = self._candidates(value)
-        return bool(found) and (personal or not self._personal.issuperset(found))
+        """Whether value may hold something to hide; False is certain. Raises TooManyLooks."""
+        return bool(self.candidates(value, personal=personal))
 
-    def suspect_utf8(self, values: bytes, *, personal: bool) -> bool:
-        """Whether one of several values, joined in UTF-8, may be suspect. With RE2 only."""
+    def candidates(self, value: str, *, personal: bool) -> Sequence[int]:
+        """What value may hold, for `flat`: nothing when it is certainly innocent. Raises TooManyLooks."""
+        found = self._candidates(value)
+        return found if found and (personal or not self._personal.issuperset(found)) else ()
+
+    def tests_utf8(self, *, personal: bool) -> list[Callable[[bytes], bool]]:
+        """What `suspect` asks, as tests of UTF-8: values joined by line ends are suspect when one passes.
+
+        With RE2 only.
+        """
+        return [partial(self._passes, automaton, personal) for automaton in self._prefilter.automata]
+
+    def _passes(self, automaton: Automaton, personal: bool, values: bytes) -> bool:
         try:
-            found = self._prefilter.matches_utf8(values)
+            found = automaton.matches(values)
         except TooManyLooks:
             return True
         return bool(found) and (personal or not self._personal.issuperset(found))
@@ -109,9 +134,6 @@ class Redactor:
         """
         counts: Counter[str] = Counter()
         try:
-            value = writable(value)
-            if not self.suspect(value, personal=personal):
-                return value, counts
             redacted, hits = TreeWalk(self, personal=personal).string(value, field)
         except Exception:  # noqa: BLE001 - whatever failed, the value must not pass
             return ENGINE_ERROR_MARKER, Counter({ENGINE_ERROR: 1})
@@ -130,39 +152,55 @@ class Redactor:
         except Exception:  # noqa: BLE001 - whatever failed, the value must not pass
             return ENGINE_ERROR_MARKER, Counter({(ENGINE_ERROR, field): 1})
 
-    def flat(self, value: str, *, personal: bool, depth: int = 0) -> tuple[str, Counter[str]]:
-        """As `text` for a text that is no JSON document; may raise."""
-        counts: Counter[str] = Counter()
-        for _ in range(_ROUNDS_MAX):
-            try:
-                hits = self.hits(value, personal=personal, depth=depth)
-            except TooManyLooks:
-                return ENGINE_ERROR_MARKER, Counter({ENGINE_ERROR: 1})
-            if not hits:
-                return value, counts
-            value = replaced(value, hits)
-            counts.update([hit.rule for hit in hits])
-        return ENGINE_ERROR_MARKER, counts + Counter({ENGINE_ERROR: 1})
-
-    def hits(self, value: str, *, personal: bool, depth: int = 0) -> list[Hit]:
-        """What one round hides, ascending and without overlaps. Raises TooManyLooks.
+    def flat(
+        self, value: str, candidates: Sequence[int], *, personal: bool, depth: int = 0
+    ) -> tuple[str, Counter[str]]:
+        """As `text` for a text that is no JSON document, with what `candidates` said of it; may raise.
 
         depth: how many layers of base64 value was found in.
         """
-        found: list[Hit] = []
+        counts: Counter[str] = Counter()
+        # What stands in place of a secret is as plain as the text was.
+        disguised = self._is_disguised(candidates)
+        try:
+            for number in range(_ROUNDS_MAX):
+                hits = self._round(value, disguised, personal, depth, candidates if number == 0 else None)
+                if not hits:
+                    return value, counts
+                value = replaced(value, hits)
+                counts.update([hit.rule for hit in hits])
+        except TooManyLooks:
+            return ENGINE_ERROR_MARKER, Counter({ENGINE_ERROR: 1})
+        return ENGINE_ERROR_MARKER, counts + Counter({ENGINE_ERROR: 1})
+
+    def hits(self, value: str, *, personal: bool) -> list[Hit]:
+        """What one round hides, ascending and without overlaps. Raises TooManyLooks."""
+        candidates = self._candidates(value)
+        return self._round(value, self._is_disguised(candidates), personal, 0, candidates)
+
+    def _is_disguised(self, candidates: Sequence[int]) -> bool:
+        return bool(candidates) and candidates[-1] == len(self._ready) + _DISGUISED
+
+    def _round(
+        self, value: str, disguised: bool, personal: bool, depth: int, candidates: Sequence[int] | None
+    ) -> list[Hit]:
         looks = Looks()
-        if len(self._ready) + _DISGUISED not in self._candidates(value):
-            found.extend(self._in_view(value, personal, looks, depth))
+        if not disguised:
+            found = list(self._in_view(value, personal, looks, depth, candidates))
         else:
+            found = []
             for view in views(value):
                 for hit in self._in_view(view.text, personal, looks, depth):
                     start, end = view.span(hit.start, hit.end)
                     found.append(hit._replace(start=start, end=end))
         return without_overlaps(found) if len(found) > 1 else found
 
-    def _in_view(self, text: str, personal: bool, looks: Looks, depth: int) -> Iterator[Hit]:
+    def _in_view(
+        self, text: str, personal: bool, looks: Looks, depth: int, candidates: Sequence[int] | None = None
+    ) -> Iterator[Hit]:
         blanked = self._blanked(text)
-        candidates = self._candidates(blanked)
+        if candidates is None or blanked is not text:
+            candidates = self._candidates(blanked)
         if not candidates:
             return
         folded = Prepared(fold(blanked), self._matcher)
@@ -212,10 +250,11 @@ class Redactor:
             return text
         pieces: list[str] = []
         last = 0
-        for match in self._settled.finditer(text):
-            start, end = match.span()
+        for start, end in self._settled(text):
             pieces += (text[last:start], FILLER * (end - start))
             last = end
+        if not last:
+            return text
         pieces.append(text[last:])
         return "".join(pieces)
 

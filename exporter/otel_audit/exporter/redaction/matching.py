@@ -15,12 +15,12 @@ Found = tuple[int, int, int, int]
 Search = Callable[[int], Found | None]
 Find = Callable[["Prepared"], Search]
 MATCHERS: Final = ("re", "re2")
+_SHORT_CHARS: Final = 1024
 _AUTOMATON_BYTES_MAX: Final = 64 << 20
 # An automaton that has found nearly everything grows with each further find. No honest text gets there.
 _CHUNK_BYTES: Final = 16_384
 _OVERLAP_BYTES: Final = 512
 _PARTS_MAX: Final = 128
-_BEGINS_ANYWHERE: Final = re.compile(r"(?:^|[|])(?:\(\?:)*(?:\[|\()")
 
 
 def compile_pattern(pattern: str | bytes, matcher: Matcher) -> Any:
@@ -58,10 +58,7 @@ def finder(pattern: str, matcher: Matcher) -> Find:
     A search goes on where the reader wants, never further left than before: what is already taken costs
     nothing.
     """
-    if matcher == "re2":
-        encoded = compile_pattern(pattern.encode(), matcher)
-        return lambda prepared: _SearchUtf8(prepared, encoded)
-    compiled = compile_pattern(pattern, matcher)
+    compiled = compile_pattern(pattern, "re")
     group = 1 if compiled.groups else 0
 
     def find(prepared: Prepared) -> Search:
@@ -73,7 +70,15 @@ def finder(pattern: str, matcher: Matcher) -> Find:
 
         return search
 
-    return find
+    if matcher == "re":
+        return find
+    encoded = compile_pattern(pattern.encode(), matcher)
+
+    def find_utf8(prepared: Prepared) -> Search:
+        # In a short text `re` finds the same in half the time.
+        return find(prepared) if len(prepared.text) <= _SHORT_CHARS else _SearchUtf8(prepared, encoded)
+
+    return find_utf8
 
 
 class _SearchUtf8:
@@ -105,24 +110,20 @@ class Part(NamedTuple):
     """One thing the prefilter looks for: any of the literals or patterns, whatever their case.
 
     exact: the patterns mean the text as written, upper and lower case apart.
+    octets: one of these bytes is in every match, so that most texts need not be searched for it.
+    anywhere: a match can begin at nearly every character, and then counts: `[0-9]{12}`.
     """
 
     literals: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     exact: bool = False
+    octets: bytes = b""
+    anywhere: bool = False
 
     def pattern(self) -> str:
         """One RE2 pattern for all of it."""
         branches = [re.escape(literal) for literal in self.literals] + [f"(?:{p})" for p in self.patterns]
         return f"(?:{'|'.join(branches)})" if self.exact else f"(?i:{'|'.join(branches)})"
-
-    @property
-    def group(self) -> int:
-        """Which automaton it is part of. Patterns that can begin anywhere and count would multiply the states
-        of all others, so they are apart from those that begin with a literal, and exact ones from both."""
-        if self.exact:
-            return 2
-        return 1 if any(_BEGINS_ANYWHERE.search(pattern) for pattern in self.patterns) else 0
 
 
 class Prefilter:
@@ -133,36 +134,53 @@ class Prefilter:
     """
 
     def __init__(self, parts: Sequence[Part], matcher: Matcher) -> None:
-        self._one_by_one = _one_by_one(parts, matcher) if matcher != "re2" else None
-        groups = [[i for i, part in enumerate(parts) if part.group == group] for group in range(3)]
-        self._automata = (
-            [] if self._one_by_one else [(g, _automaton([parts[i] for i in g])) for g in groups if g]
-        )
+        self.automata = [Automaton(parts, group) for group in _groups(parts)] if matcher == "re2" else []
+        self.matches = self._run if self.automata else _one_by_one(parts, matcher)
 
-    def matches(self, text: str) -> Sequence[int]:
+    def _run(self, text: str) -> Sequence[int]:
         """Ascending indexes of the parts. Raises TooManyLooks for a text with a piece of everything."""
-        if self._one_by_one is not None:
-            return self._one_by_one(text)
-        return self.matches_utf8(text.encode())
+        blob = text.encode()
+        found: list[int] = []
+        for automaton in self.automata:
+            found += automaton.matches(blob)
+        return sorted(found) if found else found
 
-    def matches_utf8(self, text: bytes) -> Sequence[int]:
-        """As `matches` for UTF-8, with RE2 only."""
+
+class Automaton:
+    """Some parts, compiled by RE2 to be looked for at once. Raises RuleError."""
+
+    def __init__(self, parts: Sequence[Part], group: Sequence[int]) -> None:
+        self._group, self._octets = group, parts[group[0]].octets
+        compile_pattern("", "re2")
+        re2 = import_module("re2")
+        options = re2.Options()
+        options.log_errors, options.max_mem = False, _AUTOMATON_BYTES_MAX
+        automaton = re2.Set.SearchSet(options)
+        try:
+            for index in group:
+                automaton.Add(parts[index].pattern())
+            automaton.Compile()
+        except re2.error as error:
+            raise RuleError(f"RE2 refuses the prefilter: {error}", hint="mend the rules") from None
+        self._match: Callable[[bytes], list[int] | None] = automaton.Match
+        for number, index in enumerate(group):
+            if any(number not in (self._match(text.encode()) or ()) for text in parts[index].literals):
+                # It answers nothing at all when its memory does not suffice.
+                raise RuleError("the prefilter is too large for RE2", hint="fewer rules, shorter triggers")
+
+    def matches(self, text: bytes) -> Sequence[int]:
+        """Indexes of the parts that UTF-8 text may hold, in any order. Raises TooManyLooks."""
+        if self._octets and len(text.translate(None, self._octets)) == len(text):
+            return ()
         if len(text) <= _CHUNK_BYTES:
-            return sorted(self._in_chunk(text))
+            hits = self._match(text)
+            return [self._group[hit] for hit in hits] if hits else ()
         found: set[int] = set()
         for start in range(0, len(text), _CHUNK_BYTES - _OVERLAP_BYTES):
-            found.update(self._in_chunk(text[start : start + _CHUNK_BYTES]))
+            found.update(self._match(text[start : start + _CHUNK_BYTES]) or ())
             if len(found) > _PARTS_MAX:
                 raise TooManyLooks
-        return sorted(found)
-
-    def _in_chunk(self, text: bytes) -> list[int]:
-        found: list[int] = []
-        for group, match in self._automata:
-            hits = match(text)
-            if hits:
-                found += [group[hit] for hit in hits]
-        return found
+        return [self._group[hit] for hit in found]
 
 
 def _one_by_one(parts: Sequence[Part], matcher: Matcher) -> Callable[[str], Sequence[int]]:
@@ -182,21 +200,12 @@ def _one_by_one(parts: Sequence[Part], matcher: Matcher) -> Callable[[str], Sequ
     return matches
 
 
-def _automaton(parts: Sequence[Part]) -> Callable[[bytes], list[int] | None]:
-    compile_pattern("", "re2")
-    re2 = import_module("re2")
-    options = re2.Options()
-    options.log_errors, options.max_mem = False, _AUTOMATON_BYTES_MAX
-    automaton = re2.Set.SearchSet(options)
-    try:
-        for part in parts:
-            automaton.Add(part.pattern())
-        automaton.Compile()
-    except re2.error as error:
-        raise RuleError(f"RE2 refuses the prefilter: {error}", hint="mend the rules") from None
-    match: Callable[[bytes], list[int] | None] = automaton.Match
+def _groups(parts: Sequence[Part]) -> list[list[int]]:
+    """Indexes of the parts that share an automaton.
+
+    Parts that count from anywhere would multiply the states of all others.
+    """
+    groups: dict[tuple[bool, bytes], list[int]] = {}
     for index, part in enumerate(parts):
-        if any(index not in (match(literal.encode()) or ()) for literal in part.literals):
-            # It answers nothing at all when its memory does not suffice.
-            raise RuleError("the prefilter is too large for RE2", hint="fewer rules, or shorter triggers")
-    return match
+        groups.setdefault((part.anywhere, part.octets), []).append(index)
+    return list(groups.values())

@@ -22,12 +22,9 @@ NAMING_COLUMNS: Final = (
     "action",
     "event_name",
     "outcome",
-    "severity",
     "resource_type",
     "resource_id",
     "request_id",
-    "trace_id",
-    "span_id",
     "service_name",
     "service_version",
     "service_instance_id",
@@ -49,8 +46,8 @@ LIST_COLUMNS: Final = ("user_roles", "flags")
 HASHED_COLUMNS: Final = ("session_id",)
 """Never stored as received: a session id is a credential."""
 
-UNTOUCHED_COLUMNS: Final = ("event_id", "retention", "date")
-"""Text the receiver has itself parsed or chosen: a UUID, a retention class, a date."""
+UNTOUCHED_COLUMNS: Final = ("event_id", "trace_id", "span_id", "severity", "retention", "date")
+"""Text the receiver has itself made of bytes or chosen: a UUID, hex digits, one of four words, a date."""
 
 SET_BY_WRITER: Final = (
     "tenant",

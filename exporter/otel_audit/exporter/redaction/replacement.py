@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -11,6 +11,9 @@ Replacement = Callable[[str, str, tuple[str, ...]], str]
 # Below this, a prefix and four characters would show too much of a key.
 _MASK_KEY_MIN: Final = 16
 BULLETS: Final = "•••"
+_SETTLED: Final = re.compile(
+    r"\[REDACTED:([a-z][a-z0-9_]{0,39})\]|\[UNKNOWN_USER:[0-9a-f]{8}\]|…[A-Za-z0-9_+/-]{4}"
+)
 
 
 def marker(rule_id: str) -> str:
@@ -63,13 +66,27 @@ REPLACEMENTS: Final[Mapping[str, Replacement]] = MappingProxyType(
 )
 
 
-def settled_pattern(rule_ids: Iterable[str], prefixes: Iterable[str]) -> re.Pattern[str]:
-    """Matches what earlier redaction left: known markers, masked keys, unknown users. Never matched again.
+def settled(rule_ids: Iterable[str], prefixes: Iterable[str]) -> Callable[[str], Iterator[tuple[int, int]]]:
+    """A function text → ascending spans of what earlier redaction left: markers, masked keys, unknown users.
 
     Only ids and prefixes of the rules count, so that a secret in a marker's clothes is still a secret.
     """
-    ids = "|".join(sorted(map(re.escape, rule_ids)))
-    known = "|".join(sorted(map(re.escape, prefixes), key=lambda p: (-len(p), p)))
-    return re.compile(
-        rf"\[REDACTED:(?:{ids})\]|\[UNKNOWN_USER:[0-9a-f]{{8}}\]|(?:{known})…[A-Za-z0-9_+/-]{{4}}"
-    )
+    ids, known = frozenset(rule_ids), frozenset(prefixes)
+    lengths = sorted({len(prefix) for prefix in known}, reverse=True)
+
+    def spans(text: str) -> Iterator[tuple[int, int]]:
+        last = 0
+        for match in _SETTLED.finditer(text):
+            start, end = match.span()
+            if match.group(1) is not None and match.group(1) not in ids:
+                continue
+            if text[start] == "…":
+                fitting = (n for n in lengths if start - n >= last and text[start - n : start] in known)
+                length = next(fitting, None)
+                if length is None:
+                    continue
+                start -= length
+            yield start, end
+            last = end
+
+    return spans

@@ -8,6 +8,7 @@ from collections import Counter
 from json.encoder import encode_basestring  # the C encoder where there is one
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_audit.exporter.redaction.hits import TooManyLooks
 from otel_audit.exporter.redaction.identity import is_session_hash
 from otel_audit.exporter.redaction.lists import joined_hits
 from otel_audit.exporter.redaction.replacement import marker
@@ -108,7 +109,7 @@ class TreeWalk:
         return self._walk(value, path, hits, 0), hits
 
     def string(self, value: str, path: str) -> tuple[str, Hits]:
-        """As `value` for a text that the prefilter suspects."""
+        """As `value` for a text, JSON or not."""
         hits: Hits = Counter()
         return self._string(value, path, hits, 0), hits
 
@@ -201,7 +202,12 @@ class TreeWalk:
 
     def _string(self, value: str, path: str, hits: Hits, depth: int) -> str:
         value = writable(value)
-        if not self._redactor.suspect(value, personal=self._personal):
+        try:
+            candidates = self._redactor.candidates(value, personal=self._personal)
+        except TooManyLooks:
+            hits[ENGINE_ERROR, path] += 1
+            return marker(ENGINE_ERROR)
+        if not candidates:
             return value
         if self._json_level < _JSON_LEVELS_MAX and value.lstrip()[:1] in ("{", "["):
             try:
@@ -210,7 +216,7 @@ class TreeWalk:
                 pass
             else:
                 return self._document(value, document, path, hits, depth)
-        redacted, counts = self._redactor.flat(value, personal=self._personal, depth=self._depth)
+        redacted, counts = self._redactor.flat(value, candidates, personal=self._personal, depth=self._depth)
         for rule_id, count in counts.items():
             hits[rule_id, path] += count
         return redacted

@@ -135,8 +135,13 @@ def _aws_secret(text: str) -> Span | None:
     return (0, 40) if len(text) == 40 and mixed and entropy(text) >= 4.0 else None
 
 
+# The beginning of a long run tells what it is.
+_OPAQUE_CHARS: Final = 1024
+
+
 def is_opaque(text: str) -> bool:
     """Whether text looks made by a machine: digits among letters, or mixed case at length, not words."""
+    text = text[:_OPAQUE_CHARS]
     if all(map(_is_word, re.split(r"[-_./:=~+]+", text))):
         return False
     digits = sum(map(str.isdigit, text))

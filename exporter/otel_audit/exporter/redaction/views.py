@@ -34,6 +34,7 @@ _INVISIBLE_SPANS: Final = (
     (0xFEFF, 0xFEFF), (0xE0000, 0xE01EF),
 )  # fmt: skip
 _INVISIBLE: Final = frozenset(chr(c) for first, last in _INVISIBLE_SPANS for c in range(first, last + 1))
+_CONTROLS: Final = bytes(ord(char) for char in _INVISIBLE if char.isascii())
 _INVISIBLE_CLASS: Final = "".join(f"{chr(first)}-{chr(last)}" for first, last in _INVISIBLE_SPANS)
 _INVISIBLE_RE: Final = re.compile(f"[{_INVISIBLE_CLASS}]++")
 # A text with more edits than this is made to be slow; its views would cost over 50 ms.
@@ -58,6 +59,8 @@ DISGUISE_TRIGGERS: Final = (
     _FORM_TRIGGER,
 )
 """Patterns of what a view would undo in ASCII text."""
+DISGUISE_OCTETS: Final = bytes(sorted({*b"%\\&+", *range(0x20), 0x7F, *range(0x80, 0x100)} - set(b"\t\n\r")))
+"""One of these bytes is in everything that a view reads differently."""
 
 
 _Edit = Callable[[re.Match[str]], tuple[str, Sequence[int]]]
@@ -69,7 +72,7 @@ class View:
     """text: what the reader sees. origin: index in the original per character plus the end; None is 1:1."""
 
     text: str
-    origin: tuple[int, ...] | None
+    origin: Sequence[int] | None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original that made text[start:end]."""
@@ -140,9 +143,13 @@ def fold(text: str) -> str:
 
 def _plain(text: str) -> View:
     view = View(text, None)
-    if not _INVISIBLE.isdisjoint(_characters(text)):
+    if _has_controls(text) if text.isascii() else not _INVISIBLE.isdisjoint(_characters(text)):
         view = _edited(view, _INVISIBLE_RE, lambda match: ("", range(0)))
     return _undisguised(view)
+
+
+def _has_controls(text: str) -> bool:
+    return len(text.encode().translate(None, _CONTROLS)) < len(text)
 
 
 def _undisguised(view: View) -> View:
@@ -185,7 +192,10 @@ def _unescape(match: re.Match[str]) -> tuple[str, Sequence[int]]:
     if found[1] == "/":
         return "/" * (len(found) // 2), range(0, len(found), 2)
     size = 6 if found[1] == "u" else 4
-    text = "".join([chr(int(code, 16)) for code in found.split(found[:2])[1:]])
+    octets = bytes.fromhex(found.replace(found[:2], ""))
+    text = octets.decode("latin-1") if size == 4 else octets.decode("utf-16-be", "surrogatepass")
+    if len(text) * size != len(found):  # surrogates in pairs
+        text = "".join([chr(int(code, 16)) for code in found.split(found[:2])[1:]])
     # A lone surrogate cannot be written as UTF-8; it never is part of a secret either.
     return _SURROGATE.sub("\ufffd", text), range(0, len(found), size)
 
@@ -223,4 +233,4 @@ def _edited(view: View, pattern: re.Pattern[str], edit: _Edit) -> View:
         return view
     pieces.append(view.text[last:])
     origin.extend(old[last:])
-    return View("".join(pieces), tuple(origin))
+    return View("".join(pieces), origin)
