@@ -7,8 +7,8 @@ import time
 import pytest
 
 from otel_audit.exporter.redaction import Redactor, load_rules
+from otel_audit.exporter.redaction.bounds import LOOKS_MAX
 from otel_audit.exporter.redaction.engine import ENGINE_ERROR_MARKER
-from otel_audit.exporter.redaction.hits import LOOKS_MAX
 
 RULES = load_rules()
 RE = Redactor(RULES, matcher="re")
@@ -55,8 +55,8 @@ def test_a_text_of_more_candidates_than_anyone_writes_is_hidden_whole(engine: Re
 
 @pytest.mark.parametrize("engine", [RE, RE2], ids=["re", "re2"])
 def test_a_long_list_of_addresses_is_masked_one_by_one(engine: Redactor) -> None:
-    text, counts = engine.text("bob@example.com, " * 2_900, personal=True, field="m")
-    assert (text, counts["email"]) == ("b•••@example.com, " * 2_900, 2_900)
+    text, counts = engine.text("bob@example.com, " * 1_900, personal=True, field="m")
+    assert (text, counts["email"]) == ("b•••@example.com, " * 1_900, 1_900)
 
 
 @pytest.mark.parametrize("engine", [RE, RE2], ids=["re", "re2"])

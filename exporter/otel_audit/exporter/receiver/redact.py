@@ -161,7 +161,7 @@ class _Work:
         array = self.columns[name]
         memo: dict[str, Redacted] = {}
         changed: dict[int, str] = {}
-        for row, value in zip(rows, array.take(pa.array(rows)).to_pylist(), strict=True):
+        for row, value in zip(rows, array.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
             if value not in memo:
                 memo[value] = self._value(name, value)
             redacted, hits = memo[value]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ _READABLE: Final = re.compile(rb"[\x09\x0a\x0d\x20-\x7e]{12,}")
 _UNREADABLE: Final = bytes({*range(32), 127} - {9, 10, 13})
 _READABLE_AS_ONE: Final = bytes(97 if _READABLE.match(bytes([octet]) * 12) else 0 for octet in range(256))
 _READABLE_RUN: Final = b"a" * 12
-_URL_SAFE: Final = str.maketrans("-_", "+/")
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def decoded(text: str) -> Iterator[tuple[int, int, str]]:
@@ -30,22 +29,22 @@ def decoded(text: str) -> Iterator[tuple[int, int, str]]:
     """
     for run in _RUN.finditer(text):
         start, end = run.span()
+        octets = run.group().rstrip("=").encode().translate(_STANDARD)
         for offset in range(4):
-            said = _said(text[start + offset : end])
+            said = _said(octets[offset:])
             if said:
                 yield start + offset, end, said
 
 
-def _said(encoded: str) -> str:
-    plain = encoded.rstrip("=").translate(_URL_SAFE)
+def _said(encoded: bytes) -> str:
     # One character more than whole quads is no byte: something else stands behind.
-    plain = plain[:-1] if len(plain) % 4 == 1 else plain
+    size = len(encoded) - (len(encoded) % 4 == 1)
     try:
-        octets = base64.b64decode(plain + "=" * (-len(plain) % 4))
+        octets = binascii.a2b_base64(encoded[:size] + b"=" * (-size % 4))
     except (binascii.Error, ValueError):
         return ""
     try:
-        if octets.translate(None, _UNREADABLE) == octets:
+        if len(octets.translate(None, _UNREADABLE)) == len(octets):
             return octets.decode()
     except UnicodeDecodeError:
         pass

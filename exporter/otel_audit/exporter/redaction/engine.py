@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
+from otel_audit.exporter.redaction.bounds import Looks, TooManyLooks
 from otel_audit.exporter.redaction.encoded import ENCODED_TRIGGER, decoded
-from otel_audit.exporter.redaction.hits import Hit, Looks, TooManyLooks, replaced, without_overlaps
+from otel_audit.exporter.redaction.hits import Hit, replaced, without_overlaps
 from otel_audit.exporter.redaction.inserts import INSERT_TRIGGER, inserted
 from otel_audit.exporter.redaction.matching import Automaton, Find, Matcher, Part, Prefilter, Prepared, finder
 from otel_audit.exporter.redaction.names import Names

@@ -1,34 +1,12 @@
-"""What redaction found in a text: hits, their overlaps, and how many candidates one text may have."""
+"""What redaction found in a text: hits and their overlaps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from otel_audit.exporter.redaction.replacement import marker
 from otel_audit.exporter.redaction.rules import RuleClass
-
-LOOKS_MAX: Final = 3_000
-"""Candidates of one text: 60 kB of mail addresses and nothing else. More would take over 50 ms."""
-
-
-class TooManyLooks(Exception):
-    """The text has more candidates than anyone writes: all of it is hidden."""
-
-
-class Looks:
-    """Counts the candidates of one text."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        self._left = LOOKS_MAX
-
-    def take(self) -> None:
-        """Count one. Raises TooManyLooks."""
-        self._left -= 1
-        if self._left < 0:
-            raise TooManyLooks
 
 
 class Hit(NamedTuple):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from otel_audit.exporter.redaction.hits import Looks
+from otel_audit.exporter.redaction.bounds import Looks
 from otel_audit.exporter.redaction.names import Names
 from otel_audit.exporter.redaction.rules import NameRule
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, Literal, NamedTuple
 
-from otel_audit.exporter.redaction.hits import TooManyLooks
+from otel_audit.exporter.redaction.bounds import TooManyLooks
 from otel_audit.exporter.redaction.rules import RuleError
 
 Matcher = Literal["re", "re2"]
@@ -15,6 +15,7 @@ Found = tuple[int, int, int, int]
 Search = Callable[[int], Found | None]
 Find = Callable[["Prepared"], Search]
 MATCHERS: Final = ("re", "re2")
+_UPPER_BOUND: Final = re.compile(r"\{0,[0-9]+\}")
 _SHORT_CHARS: Final = 1024
 _AUTOMATON_BYTES_MAX: Final = 64 << 20
 # An automaton that has found nearly everything grows with each further find. No honest text gets there.
@@ -158,7 +159,8 @@ class Automaton:
         automaton = re2.Set.SearchSet(options)
         try:
             for index in group:
-                automaton.Add(parts[index].pattern())
+                # Counting an upper bound would multiply the states, and finding too much does no harm.
+                automaton.Add(_UPPER_BOUND.sub("*", parts[index].pattern()))
             automaton.Compile()
         except re2.error as error:
             raise RuleError(f"RE2 refuses the prefilter: {error}", hint="mend the rules") from None

@@ -27,7 +27,7 @@ _SUFFIXES: Final = frozenset(_SUFFIXES_WORDS.split())
 _SUFFIXES_MAX: Final = 4
 _FUSED_MIN: Final = 8
 # Any option with letters and a space behind it: which names it may have would be tried at every dash.
-_OPTION: Final = r"--[_.\[\]-]*[a-z][a-z0-9_.\[\]-]*[ ]"
+_OPTION: Final = r"--[_.\[\]-]{0,8}[a-z][a-z0-9_.\[\]-]{0,64}[ ]"
 _WORD_PARTS_MAX: Final = 4
 
 
@@ -53,8 +53,7 @@ class Names:
         """Folded patterns, one of which is in every text with a name that has a rule and may have a value."""
         rules = [rule for rule in self._rules if rule.validator != "never"]
         words = dict.fromkeys(_loose(word) for rule in rules for word in (*rule.words, *rule.exact))
-        # No counting: a bounded repeat would multiply the states of the automaton.
-        after = r"""[a-z0-9_.\[\]-]*[ \t\r\n]*[\\"'=:>,}\]]"""
+        after = r"""[a-z0-9_.\[\]-]{0,32}[ \t\r\n]{0,4}[\\"'=:>,}\]]"""
         return f"(?:{'|'.join(words)}){after}", _OPTION
 
     def _rule(self, name: str) -> NameRule | None:

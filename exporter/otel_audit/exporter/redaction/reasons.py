@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from otel_audit.exporter.redaction import policy as base
+from otel_audit.exporter.redaction.bounds import TooManyLooks
 from otel_audit.exporter.redaction.encoded import decoded
 from otel_audit.exporter.redaction.engine import Redactor
-from otel_audit.exporter.redaction.hits import Hit, TooManyLooks
+from otel_audit.exporter.redaction.hits import Hit
 from otel_audit.exporter.redaction.policed import Policed
 from otel_audit.exporter.redaction.replacement import marker
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR, RuleClass

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from otel_audit.exporter.redaction.bounds import TooManyLooks
+
 Replacement = Callable[[str, str, tuple[str, ...]], str]
 # Below this, a prefix and four characters would show too much of a key.
 _MASK_KEY_MIN: Final = 16
+# More than all rounds leave in any text.
+_SETTLED_MAX: Final = 20_000
 BULLETS: Final = "•••"
 _SETTLED: Final = re.compile(
     r"\[REDACTED:([a-z][a-z0-9_]{0,39})\]|\[UNKNOWN_USER:[0-9a-f]{8}\]|…[A-Za-z0-9_+/-]{4}"
@@ -69,6 +73,8 @@ REPLACEMENTS: Final[Mapping[str, Replacement]] = MappingProxyType(
 def settled(rule_ids: Iterable[str], prefixes: Iterable[str]) -> Callable[[str], Iterator[tuple[int, int]]]:
     """A function text → ascending spans of what earlier redaction left: markers, masked keys, unknown users.
 
+    The function raises TooManyLooks.
+
     Only ids and prefixes of the rules count, so that a secret in a marker's clothes is still a secret.
     """
     ids, known = frozenset(rule_ids), frozenset(prefixes)
@@ -76,7 +82,9 @@ def settled(rule_ids: Iterable[str], prefixes: Iterable[str]) -> Callable[[str],
 
     def spans(text: str) -> Iterator[tuple[int, int]]:
         last = 0
-        for match in _SETTLED.finditer(text):
+        for count, match in enumerate(_SETTLED.finditer(text)):
+            if count == _SETTLED_MAX:
+                raise TooManyLooks
             start, end = match.span()
             if match.group(1) is not None and match.group(1) not in ids:
                 continue

@@ -8,7 +8,7 @@ from collections import Counter
 from json.encoder import encode_basestring  # the C encoder where there is one
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_audit.exporter.redaction.hits import TooManyLooks
+from otel_audit.exporter.redaction.bounds import TooManyLooks
 from otel_audit.exporter.redaction.identity import is_session_hash
 from otel_audit.exporter.redaction.lists import joined_hits
 from otel_audit.exporter.redaction.replacement import marker

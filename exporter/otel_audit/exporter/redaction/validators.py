@@ -131,8 +131,10 @@ def _is_token_header(decoded: bytes) -> bool:
 
 
 def _aws_secret(text: str) -> Span | None:
+    if len(text) != 40:
+        return None
     mixed = any(map(str.isupper, text)) and any(map(str.islower, text)) and any(map(str.isdigit, text))
-    return (0, 40) if len(text) == 40 and mixed and entropy(text) >= 4.0 else None
+    return (0, 40) if mixed and entropy(text) >= 4.0 else None
 
 
 # The beginning of a long run tells what it is.
@@ -166,12 +168,14 @@ def _whole(test: Callable[[str], bool]) -> Validator:
 
 def _is_mixed(text: str) -> bool:
     """Upper case, lower case and digits: no word, no number, no hash; or case that changes like dice."""
-    if not (any(map(str.isupper, text)) and any(map(str.islower, text))):
+    text = text[:_OPAQUE_CHARS]
+    if text.isupper() or text.islower() or text.upper() == text.lower():
         return False
     return any(map(str.isdigit, text)) or _is_diced(text)
 
 
 def _is_upper_with_digits(text: str) -> bool:
+    text = text[:_OPAQUE_CHARS]
     return text.isupper() and sum(map(str.isdigit, text)) > 1
 
 

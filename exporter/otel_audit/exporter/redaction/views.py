@@ -8,19 +8,22 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final
 
-from otel_audit.exporter.redaction.hits import TooManyLooks
+from otel_audit.exporter.redaction.bounds import TooManyLooks
 
 # Percent-encoding inside percent-encoding inside a JSON escape; deeper nesting is not met in practice.
 LAYERS_MAX: Final = 3
+# Written out: a repeat within a repeat is three times slower.
+_HEX: Final = "[0-9A-Fa-f]"
 _ESCAPE: Final = re.compile(
-    r"(?:%[0-9A-Fa-f]{2})++|(?:\\u[0-9A-Fa-f]{4})++|(?:\\x[0-9A-Fa-f]{2})++|(?:\\/)++|\\[nrt]"
+    rf"(?:%{_HEX}{_HEX})++|(?:\\u{4 * _HEX})++|(?:\\x{_HEX}{_HEX})++|(?:\\/)++|\\[nrt]"
     r"|&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});|&(?:quot|apos|amp|lt|gt);"
 )
 # In a form a plus sign is a space; elsewhere it is itself, so both are read.
@@ -67,12 +70,35 @@ _Edit = Callable[[re.Match[str]], tuple[str, Sequence[int]]]
 """What a match becomes, and the offset in the match of each of its characters."""
 
 
+class Origin:
+    """Where the characters of a view were in the text it was made of, in pieces of neighbours."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._pieces: list[Sequence[int]] = []
+        self._length = 0
+
+    def extend(self, places: Sequence[int]) -> None:
+        """Add the places of the next characters."""
+        if places:
+            self._starts.append(self._length)
+            self._pieces.append(places)
+            self._length += len(places)
+
+    def __getitem__(self, index: int) -> int:
+        piece = bisect_right(self._starts, index) - 1
+        return self._pieces[piece][index - self._starts[piece]]
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self._pieces)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """text: what the reader sees. origin: index in the original per character plus the end; None is 1:1."""
 
     text: str
-    origin: Sequence[int] | None
+    origin: Origin | None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original that made text[start:end]."""
@@ -212,18 +238,16 @@ def _from_octets(octets: bytes) -> tuple[str, Sequence[int]]:
 
 def _edited(view: View, pattern: re.Pattern[str], edit: _Edit) -> View:
     pieces: list[str] = []
-    origin: list[int] = []
-    old = view.origin if view.origin is not None else range(len(view.text) + 1)
+    origin = Origin()
+    old: Sequence[int] = range(len(view.text) + 1) if view.origin is None else list(view.origin)
     last = 0
     for edits, match in enumerate(pattern.finditer(view.text)):
         if edits == _EDITS_MAX:
             raise TooManyLooks
         text, offsets = edit(match)
         start = match.start()
-        if last < start:
-            pieces.append(view.text[last:start])
-            origin.extend(old[last:start])
-        pieces.append(text)
+        pieces += (view.text[last:start], text)
+        origin.extend(old[last:start])
         if isinstance(offsets, range):
             origin.extend(old[start + offsets.start : start + offsets.stop : offsets.step])
         else:
