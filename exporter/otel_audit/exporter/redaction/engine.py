@@ -15,7 +15,7 @@ from otel_audit.exporter.redaction.bounds import Looks, TooManyLooks
 from otel_audit.exporter.redaction.encoded import ENCODED_TRIGGER, decoded
 from otel_audit.exporter.redaction.hits import Hit, replaced, without_overlaps
 from otel_audit.exporter.redaction.inserts import INSERT_TRIGGER, inserted
-from otel_audit.exporter.redaction.matching import Automaton, Find, Matcher, Part, Prefilter, Prepared, finder
+from otel_audit.exporter.redaction.matching import Find, Matcher, Part, Prefilter, Prepared, finder
 from otel_audit.exporter.redaction.names import Names
 from otel_audit.exporter.redaction.pairs import FILLER, Pairs
 from otel_audit.exporter.redaction.replacement import REPLACEMENTS, Replacement, marker, settled
@@ -114,15 +114,14 @@ class Redactor:
         return found if found and (personal or not self._personal.issuperset(found)) else ()
 
     def tests_utf8(self, *, personal: bool) -> list[Callable[[bytes], bool]]:
-        """What `suspect` asks, as tests of UTF-8: values joined by line ends are suspect when one passes.
+        """What `suspect` asks, as tests of UTF-8: values joined by line ends are suspect when one passes."""
+        parts: list[Callable[[bytes], Sequence[int]]] = [a.matches for a in self._prefilter.automata]
+        parts = parts or [lambda values: self._candidates(values.decode())]
+        return [partial(self._passes, matches, personal) for matches in parts]
 
-        With RE2 only.
-        """
-        return [partial(self._passes, automaton, personal) for automaton in self._prefilter.automata]
-
-    def _passes(self, automaton: Automaton, personal: bool, values: bytes) -> bool:
+    def _passes(self, matches: Callable[[bytes], Sequence[int]], personal: bool, values: bytes) -> bool:
         try:
-            found = automaton.matches(values)
+            found = matches(values)
         except TooManyLooks:
             return True
         return bool(found) and (personal or not self._personal.issuperset(found))
