@@ -97,7 +97,7 @@ class Redactor:
         ]
         return [
             *rules,
-            Part(patterns=self.names.prefilter()),
+            Part(patterns=self.names.prefilter(), needs=self.names.needed()),
             Part(patterns=(INSERT_TRIGGER,)),
             Part(patterns=(ENCODED_TRIGGER,), exact=True),
             # Exact: whatever its case, the Kelvin sign would be any k.

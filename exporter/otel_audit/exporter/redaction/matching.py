@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Final, Literal, NamedTuple
 
 from otel_audit.exporter.redaction.bounds import TooManyLooks
+from otel_audit.exporter.redaction.literals import Literals, heads
 from otel_audit.exporter.redaction.rules import RuleError
 
 Matcher = Literal["re", "re2"]
@@ -113,6 +114,7 @@ class Part(NamedTuple):
     exact: the patterns mean the text as written, upper and lower case apart.
     octets: one of these bytes is in every match, so that most texts need not be searched for it.
     anywhere: a match can begin at nearly every character, and then counts: `[0-9]{12}`.
+    needs: literals one of which is in every match of the first pattern, where its beginning does not tell.
     """
 
     literals: tuple[str, ...] = ()
@@ -120,6 +122,7 @@ class Part(NamedTuple):
     exact: bool = False
     octets: bytes = b""
     anywhere: bool = False
+    needs: tuple[str, ...] = ()
 
     def pattern(self) -> str:
         """One RE2 pattern for all of it."""
@@ -186,20 +189,37 @@ class Automaton:
 
 
 def _one_by_one(parts: Sequence[Part], matcher: Matcher) -> Callable[[str], Sequence[int]]:
-    literals = [(text, index) for index, part in enumerate(parts) for text in part.literals]
+    # Each pattern has a number; literals that its matches begin with tell when it need not be tried.
     searches = [
-        (compile_pattern(pattern, matcher).search, part.exact, index)
+        (compile_pattern(pattern, matcher).search, part, index, _needed(part, number))
         for index, part in enumerate(parts)
-        for pattern in part.patterns
+        for number, pattern in enumerate(part.patterns)
     ]
+    literals = Literals((text, -1 - index) for index, part in enumerate(parts) for text in part.literals)
+    begins = Literals((head, number) for number, search in enumerate(searches) for head in search[3])
 
     def matches(text: str) -> Sequence[int]:
         folded = text.lower()
-        found = {index for literal, index in literals if literal in folded}
-        found.update(index for search, exact, index in searches if search(text if exact else folded))
+        found = {-1 - value for value in literals.find(folded)}
+        begun = begins.find(folded)
+        octets: dict[bytes, bool] = {}
+        for number, (search, part, index, needed) in enumerate(searches):
+            if index in found or (needed and number not in begun):
+                continue
+            if part.octets and part.octets not in octets:
+                blob = text.encode("utf-8", "surrogatepass")
+                octets[part.octets] = len(blob.translate(None, part.octets)) < len(blob)
+            if octets.get(part.octets, True) and search(text if part.exact else folded):
+                found.add(index)
         return sorted(found)
 
     return matches
+
+
+def _needed(part: Part, number: int) -> Sequence[str]:
+    if number == 0 and part.needs:
+        return part.needs
+    return heads(part.patterns[number]) if not part.exact else ()
 
 
 def _groups(parts: Sequence[Part]) -> list[list[int]]:

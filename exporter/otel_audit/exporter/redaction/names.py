@@ -56,6 +56,13 @@ class Names:
         after = r"""[a-z0-9_.\[\]-]{0,32}[ \t\r\n]{0,4}[\\"'=:>,}\]]"""
         return f"(?:{'|'.join(words)}){after}", _OPTION
 
+    def needed(self) -> tuple[str, ...]:
+        """Literals one of which is in every match of the first pattern of `prefilter`."""
+        rules = [rule for rule in self._rules if rule.validator != "never"]
+        words = [word for rule in rules for word in (*rule.words, *rule.exact)]
+        fragments = [max(re.findall("[!-~]+", word), key=len, default="") for word in words]
+        return tuple(dict.fromkeys(fragments)) if all(fragments) else ()
+
     def _rule(self, name: str) -> NameRule | None:
         """The rule under which the value of `name` is dropped, or None."""
         plain = ""
