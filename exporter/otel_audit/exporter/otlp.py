@@ -28,6 +28,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExp
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from requests.adapters import HTTPAdapter
 
+from otel_audit.exporter.app_redaction import RedactingProcessor, redacted_resource
 from otel_audit.instrumentation.config import ExporterConfig
 from otel_audit.instrumentation.errors import AuditError
 
@@ -84,7 +85,7 @@ class PrivateProvider:
         unlimited = LogRecordLimits.UNSET
         named = {SERVICE_NAME: config.service_name} if config.service_name else None
         provider = LoggerProvider(
-            resource=Resource.create(named),
+            resource=redacted_resource(Resource.create(named), personal=config.redact == "all"),
             shutdown_on_exit=False,
             meter_provider=NoOpMeterProvider(),
             # The SDK's default drops the oldest attributes beyond 128, the record id first.
@@ -95,6 +96,7 @@ class PrivateProvider:
                 max_log_record_attribute_length=unlimited,
             ),
         )
+        provider.add_log_record_processor(RedactingProcessor(personal=config.redact == "all"))
         provider.add_log_record_processor(processor)
         self._provider = provider
         self._logger = provider.get_logger(SCOPE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from otel_audit.instrumentation.config import Protocol
+from otel_audit.instrumentation.config import Protocol, Redact
 from otel_audit.instrumentation.context import Bound, Resolver
 from otel_audit.instrumentation.emitter import ProcessorFactory
 from otel_audit.instrumentation.trail import SHUTDOWN_S, Counts, OnError, trail
@@ -29,6 +29,7 @@ def configure(
     client_certificate: str | None = None,
     client_key: str | None = None,
     schedule_delay_ms: float | None = None,
+    redact: Redact | None = None,
 ) -> None:
     """Say where events go. What is left out comes from the OTEL_AUDIT_… variables, then from defaults.
 
@@ -37,6 +38,7 @@ def configure(
     on_error: "raise" lets `record` raise AuditError instead of counting.
     exporter: name in the entry-point group otel_audit_exporter, or a factory of an EventProcessor.
     schedule_delay_ms: how long an event may wait for company, 1 to 60000, default 200.
+    redact: "secrets" leaves personal data to the receiver's policy of the organization; default "all".
     Raises InvalidConfig. Without an endpoint, or under OTEL_SDK_DISABLED, nothing is recorded and a
     warning says so.
     """
@@ -52,6 +54,7 @@ def configure(
         "client_certificate": client_certificate,
         "client_key": client_key,
         "schedule_delay_ms": schedule_delay_ms,
+        "redact": redact,
     }
     trail.configure(given, resolver=resolver, on_error=on_error, exporter=exporter)
 

@@ -15,6 +15,8 @@ from otel_audit.instrumentation.errors import AuditError
 
 Protocol = Literal["http/protobuf", "grpc"]
 PROTOCOLS: Final = ("http/protobuf", "grpc")
+Redact = Literal["all", "secrets"]
+REDACT: Final = ("all", "secrets")
 
 
 class Variable(NamedTuple):
@@ -43,6 +45,7 @@ ENVIRONMENT: Final = (
         "OTEL_AUDIT_CLIENT_CERTIFICATE", "client_certificate", "PEM file of the client's certificate (mTLS)"
     ),
     Variable("OTEL_AUDIT_CLIENT_KEY", "client_key", "PEM file of the client's private key (mTLS)"),
+    Variable("OTEL_AUDIT_REDACT", "redact", "What the app hides itself: `all` (default), or `secrets` alone"),
 )
 
 
@@ -60,6 +63,8 @@ class ExporterConfig:
 
     endpoint: base URL, without the signal's path. timeout_s: of one export, retries included.
     schedule_delay_ms: how long an event may wait for company before it is sent, at least 1.
+    redact: what the exporter hides before an event leaves the process: `all`, or `secrets` alone, so that the
+    receiver's policy of the organization decides about personal data.
     """
 
     endpoint: str
@@ -73,6 +78,7 @@ class ExporterConfig:
     client_certificate: str | None = None
     client_key: str | None = None
     schedule_delay_ms: float = 200.0
+    redact: Redact = "all"
 
     def __post_init__(self) -> None:
         url = urlsplit(self.endpoint)
@@ -82,6 +88,8 @@ class ExporterConfig:
             raise InvalidConfig(
                 "protocol", f"{self.protocol!r} is unknown", hint=f"one of {', '.join(PROTOCOLS)}"
             )
+        if self.redact not in REDACT:
+            raise InvalidConfig("redact", f"{self.redact!r} is unknown", hint=f"one of {', '.join(REDACT)}")
         if not 0 < self.timeout_s <= 600:
             raise InvalidConfig(
                 "timeout", f"{self.timeout_s} is out of range", hint="seconds, above 0, up to 600"

@@ -83,6 +83,7 @@ class Attr:
     EMITTER_SEQ: Final = "audit.sequence.number"
     TENANT_ID: Final = "audit.tenant.id"
     TENANT_CLAIMED: Final = "audit.tenant.claimed"
+    REDACTIONS: Final = "audit.redactions"
 
 
 EVENT_PREFIX: Final = "audit."

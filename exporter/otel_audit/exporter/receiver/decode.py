@@ -106,6 +106,7 @@ class _Origin:
             # Only the receiver says this.
             attributes[f"{Attr.TENANT_CLAIMED}.received"] = attributes.pop(Attr.TENANT_CLAIMED)
         row["claimed_tenant"] = _claim(attributes.pop(Attr.TENANT_ID, None)) or _claim(self._tenant)
+        row["app_redactions"] = _claim(attributes.pop(Attr.REDACTIONS, None))
         self._fill_time(record, attributes, row, flags)
         _fill_class(record, attributes, row, flags)
         _fill_severity(record, attributes, row)

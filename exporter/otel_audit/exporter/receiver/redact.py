@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from otel_audit.exporter.receiver.app_hits import app_hits
 from otel_audit.exporter.receiver.suspects import Suspects
 from otel_audit.exporter.receiver.unknown_users import UnknownUsers
 from otel_audit.exporter.redaction import policy
@@ -97,6 +98,7 @@ class BatchRedactor:
             work.change(name, rows)
         for name in policy.LIST_COLUMNS:
             work.texts(name)
+        work.told(batch.column("app_redactions"))
         columns = work.columns
         columns["redactions"] = _evidence_array(work.evidence, batch.num_rows)
         columns["policy_version"] = pa.repeat(plan.policed.version, batch.num_rows)
@@ -170,6 +172,14 @@ class _Work:
             if redacted != value:
                 changed[row] = redacted
         self.columns[name] = _replaced(array, changed)
+
+    def told(self, claims: pa.Array) -> None:
+        """Add what apps say they have hidden themselves, as far as it can be true."""
+        if claims.null_count == len(claims):
+            return
+        for row, claim in enumerate(claims.to_pylist()):
+            if claim is not None:
+                self._count(row, app_hits(claim, self._policed.redactor("attributes")))
 
     def _value(self, name: str, value: str) -> Redacted:
         return self._policed.value(name, value, self._tokenise)

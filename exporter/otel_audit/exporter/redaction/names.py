@@ -54,7 +54,7 @@ class Names:
         rules = [rule for rule in self._rules if rule.validator != "never"]
         words = dict.fromkeys(_loose(word) for rule in rules for word in (*rule.words, *rule.exact))
         after = r"""[a-z0-9_.\[\]-]{0,32}[ \t\r\n]{0,4}[\\"'=:>,}\]]"""
-        return f"(?:{'|'.join(words)}){after}", _OPTION
+        return f"(?:{_by_first(words)}){after}", _OPTION
 
     def needed(self) -> tuple[str, ...]:
         """Literals one of which is in every match of the first pattern of `prefilter`."""
@@ -88,6 +88,16 @@ class Names:
             if words[-1].endswith(word):
                 return rule
         return None
+
+
+def _by_first(words: Iterable[str]) -> str:
+    """Alternatives grouped by their first letter: `re` tries all branches at every character."""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault(word[0] if word[0].isalnum() else "", []).append(word)
+    return "|".join(
+        f"{first}(?:{'|'.join(w[len(first) :] for w in group)})" for first, group in groups.items()
+    )
 
 
 def _loose(word: str) -> str:

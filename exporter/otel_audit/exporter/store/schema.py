@@ -106,12 +106,14 @@ RECEIVED: Final = pa.schema(
         *_fields(_BY_WRITER | _BY_REDACTION),
         *PARTITION_FIELDS,
         pa.field("claimed_tenant", TEXT),
+        pa.field("app_redactions", TEXT),
         pa.field("record_digest", pa.binary(32)),
     ]
 )
 """What the decoder makes of a request, NOT yet redacted: never goes near a disk.
 
-claimed_tenant: the payload's audit.tenant.id, or null. record_digest: SHA-256 of the canonical
+claimed_tenant: the payload's audit.tenant.id, or null. app_redactions: what the app says it has hidden, or
+null, unchecked. record_digest: SHA-256 of the canonical
 record, the input of content_digest. event_id is null where the sender gave no valid id.
 """
 

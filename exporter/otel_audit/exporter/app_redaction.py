@@ -1,0 +1,167 @@
+"""Redacts events in the app, before anything waits for the network: the receiver's rules, run by `re`.
+
+What needs a tenant's keys or policy stays with the receiver: names typed by unknown users, tokens, policies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final
+
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource
+
+from otel_audit.exporter.redaction.engine import ENGINE_ERROR_MARKER, Redactor
+from otel_audit.exporter.redaction.identity import session_hash
+from otel_audit.exporter.redaction.rules import ENGINE_ERROR, load_rules
+from otel_audit.instrumentation.vocabulary import Attr
+
+REDACTIONS_MAX: Final = 64
+"""Entries of evidence an event carries; more are not sent."""
+
+_PLAIN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Attr.RECORD_ID: "event_id",
+        Attr.CATEGORY: "category",
+        Attr.ACTION: "action",
+        Attr.OUTCOME: "outcome",
+        Attr.ACTOR_ID: "user_id",
+        Attr.USER_ID: "user_id",
+        Attr.ENDUSER_ID: "user_id",
+        Attr.ACTOR_TYPE: "user_type",
+        Attr.ACTOR_ON_BEHALF_OF: "on_behalf_of",
+        Attr.USER_EMAIL: "user_email",
+        Attr.USER_NAME: "user_name",
+        Attr.USER_ROLES: "user_roles",
+        Attr.CLIENT_ADDRESS: "client_address",
+        Attr.TARGET_TYPE: "resource_type",
+        Attr.TARGET_ID: "resource_id",
+        Attr.REQUEST_ID: "request_id",
+        Attr.HTTP_METHOD: "http_method",
+        Attr.RETENTION_CLASS: "retention",
+        Attr.EMITTER_ID: "emitter_id",
+        Attr.TENANT_ID: "tenant",
+    }
+)
+"""Attribute → column of what names things and people: secrets go, personal data stays."""
+
+_FREE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Attr.USER_AGENT: "user_agent",
+        Attr.TARGET_NAME: "resource_name",
+        Attr.HTTP_ROUTE: "http_route",
+        Attr.CHANGE_BEFORE: "changes",
+        Attr.CHANGE_AFTER: "changes",
+    }
+)
+"""Attribute → column of text: personal data is masked."""
+
+Hits = Counter[tuple[str, str]]
+_logger: Final = logging.getLogger("otel_audit")
+
+
+@cache
+def app_redactor() -> Redactor:
+    """The engine of this process, made on first use. Raises RuleError."""
+    return Redactor(load_rules(), matcher="re")
+
+
+class RedactingProcessor(LogRecordProcessor):
+    """Redacts each record in place before the next processor sees it. Never raises.
+
+    personal: whether personal data is masked here, or left to the receiver.
+    """
+
+    def __init__(self, *, personal: bool = True) -> None:
+        self._personal = personal
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Redact one record; a record that cannot be redacted loses all it said but its id and class."""
+        record = log_record.log_record
+        try:
+            redacted = _Event(app_redactor(), self._personal)
+            record.attributes = redacted.attributes(dict(record.attributes or {}))
+            record.body = redacted.body(record.body)
+            record.event_name = redacted.text(record.event_name, "event_name", personal=False)
+            if redacted.hits:
+                record.attributes = {**record.attributes, Attr.REDACTIONS: _evidence(redacted.hits)}
+        except Exception as error:  # noqa: BLE001 - whatever failed, nothing unredacted leaves and the app goes on
+            _logger.warning("an audit event could not be redacted: %s", type(error).__name__)
+            kept = {name: (record.attributes or {}).get(name) for name in (Attr.CATEGORY, Attr.ACTION)}
+            record.attributes = {name: ENGINE_ERROR_MARKER for name, value in kept.items() if value is None}
+            record.body, record.event_name = ENGINE_ERROR_MARKER, None
+
+    def shutdown(self) -> None:
+        """Nothing to end."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits in here."""
+        return True
+
+
+def redacted_resource(resource: Resource, *, personal: bool) -> Resource:
+    """The resource without secrets in its attributes."""
+    attributes, _ = app_redactor().tree(dict(resource.attributes), personal=personal, field="otel_resource")
+    return Resource(attributes, resource.schema_url)
+
+
+class _Event:
+    """One event on its way. hits: what was hidden, by rule and column or path."""
+
+    def __init__(self, redactor: Redactor, personal: bool) -> None:
+        self._redactor, self._personal = redactor, personal
+        self.hits: Hits = Counter()
+
+    def attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        session = attributes.get(Attr.SESSION_ID)
+        if isinstance(session, str) and session:
+            attributes[Attr.SESSION_ID] = session_hash(session)
+        # Looking at all of it at once is cheap, and most events have nothing to hide.
+        if not self._is_suspect(attributes):
+            return attributes
+        result: dict[str, Any] = {}
+        for name, value in attributes.items():
+            if name == Attr.SESSION_ID:
+                result[name] = value
+            elif name in _PLAIN or name in _FREE:
+                column = _PLAIN.get(name) or _FREE[name]
+                result[name] = self._value(value, column, personal=self._personal and name in _FREE)
+            else:
+                tree, hits = self._redactor.tree({name: value}, personal=self._personal, field="attributes")
+                self.hits.update(hits)
+                result.update(tree if isinstance(tree, dict) else {ENGINE_ERROR: tree})
+        return result
+
+    def body(self, body: Any) -> Any:
+        return self._value(body, "message", personal=self._personal) if body is not None else None
+
+    def text(self, value: str | None, column: str, *, personal: bool) -> str | None:
+        if not value:
+            return value
+        redacted, counts = self._redactor.text(value, personal=personal, field=column)
+        self.hits.update({(rule, column): count for rule, count in counts.items()})
+        return redacted
+
+    def _value(self, value: Any, column: str, *, personal: bool) -> Any:
+        if isinstance(value, str):
+            return self.text(value, column, personal=personal)
+        tree, hits = self._redactor.tree(value, personal=personal, field=column)
+        self.hits.update(hits)
+        return tree
+
+    def _is_suspect(self, attributes: Mapping[str, Any]) -> bool:
+        try:
+            text = json.dumps(attributes, ensure_ascii=False, default=str)
+            return self._redactor.suspect(text, personal=self._personal)
+        except Exception:  # noqa: BLE001 - what cannot be looked at is looked into
+            return True
+
+
+def _evidence(hits: Hits) -> str:
+    found = [{"rule": r, "field": f, "count": n} for (r, f), n in sorted(hits.items())[:REDACTIONS_MAX]]
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,147 @@
+"""What leaves an app is redacted already, by the rules the receiver runs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from otel_audit.exporter import app_redaction
+from otel_audit.exporter.receiver.app_hits import app_hits
+from otel_audit.exporter.receiver.decode import decode
+from otel_audit.exporter.receiver.redact import BatchRedactor
+from otel_audit.exporter.redaction import Redactor, load_rules, session_hash
+from otel_audit.exporter.store.regions.keyring import Keyring
+from otel_audit.instrumentation import audit
+from tests.support.otlp_sink import OtlpSink, attributes_of
+
+RECEIVER = Redactor(load_rules(), matcher="re2")
+Configure = Callable[..., None]
+
+
+def planted() -> tuple[str, str]:
+    return "sk_live_" + secrets.token_hex(16), secrets.token_urlsafe(18) + "9!"
+
+
+def record_everywhere(key: str, word: str) -> None:
+    everything = f"key {key} password={word} mail ada@example.com"
+    audit.record(
+        "data_access",
+        "update",
+        target=("file", key, everything),
+        message=everything,
+        changes={"note": (everything, key), "password": (word, word + "x")},
+        attributes={
+            key: "x",
+            "api_key": word,
+            "nested": {"list": [everything, {"deep": key}], "password": word},
+            "argv": ["--password", word],
+            "payload": json.dumps({"password": word, "k": key}),
+            "order": 4711,
+        },
+        user_id=key,
+        user_email="ada@example.com",
+        user_agent=everything,
+        session_id=word,
+        client_address="10.0.0.1",
+    )
+
+
+def test_no_secret_leaves_the_app_in_any_field(
+    configure: Configure, sink: OtlpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, word = planted()
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", f"process.command_line=run --password={word}")
+    configure()
+    record_everywhere(key, word)
+    sink.wait_for(1)
+    sent = sink.requests[0].SerializeToString()
+    assert key[8:-4].encode() not in sent
+    assert word.encode() not in sent
+    attributes = attributes_of(sink.records[0])
+    assert attributes["session.id"] == session_hash(word)
+    assert attributes["user.email"] == "ada@example.com"
+    assert "a•••@example.com" in attributes["user_agent.original"]
+    assert attributes["order"] == 4711
+    assert attributes["argv"] == ["--password", "[REDACTED:password]"]
+
+
+def test_personal_data_can_be_left_to_the_receiver(configure: Configure, sink: OtlpSink) -> None:
+    key, word = planted()
+    configure(redact="secrets")
+    record_everywhere(key, word)
+    sink.wait_for(1)
+    assert "ada@example.com" in attributes_of(sink.records[0])["user_agent.original"]
+    assert word.encode() not in sink.requests[0].SerializeToString()
+
+
+def stored(request: ExportLogsServiceRequest, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = (
+        BatchRedactor(RECEIVER, Keyring(folder)).apply(decode(request, 1), "acme").to_pylist()[0]
+    )
+    return row
+
+
+def test_the_receiver_finds_nothing_more_and_keeps_the_apps_evidence(
+    configure: Configure, sink: OtlpSink, tmp_path: Path
+) -> None:
+    key, word = planted()
+    configure()
+    record_everywhere(key, word)
+    sink.wait_for(1)
+    row = stored(sink.requests[0], tmp_path)
+    told = {(hit["rule"], hit["field"]) for hit in row["redactions"]}
+    assert {("stripe_key", "user_id"), ("password", "message"), ("api_key", "attributes.api_key")} <= told
+    attributes = attributes_of(sink.records[0])
+    assert json.loads(row["attributes"])["nested"] == attributes["nested"]
+    assert row["user_agent"] == attributes["user_agent.original"]
+    assert "audit.redactions" not in row["attributes"]
+    unredacted = json.loads(attributes["audit.redactions"])
+    assert sum(h["count"] for h in row["redactions"]) == sum(h["count"] for h in unredacted)
+
+
+def test_an_event_with_nothing_to_hide_leaves_as_it_is(configure: Configure, sink: OtlpSink) -> None:
+    configure()
+    audit.record(
+        "data_access", "read", target=("file", "f-1", "Q3.xlsx"), attributes={"pages": [1, 2], "a": None}
+    )
+    [record] = sink.wait_for(1)
+    attributes = attributes_of(record)
+    assert attributes["pages"] == [1, 2]
+    assert "audit.redactions" not in attributes
+
+
+def test_an_engine_that_fails_hides_the_event_and_never_the_app(
+    configure: Configure, sink: OtlpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, word = planted()
+    configure()
+    monkeypatch.setattr(app_redaction._Event, "attributes", lambda self, attributes: 1 / 0)
+    record_everywhere(key, word)
+    [record] = sink.wait_for(1)
+    assert word.encode() not in record.SerializeToString()
+    assert record.body.string_value == "[REDACTED:engine_error]"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "", "{", "[]", "[1]", "3", '[{"rule":"jwt"}]', '[{"rule":"no_such_rule","field":"a","count":1}]',
+        '[{"rule":"jwt","field":"a","count":-1}]', '[{"rule":"jwt","field":"a","count":true}]',
+        '[{"rule":"jwt","field":7,"count":1}]', '{"rule":"jwt","field":"a","count":1}', "[" * 5000,
+    ],
+)  # fmt: skip
+def test_evidence_that_cannot_be_true_is_left_out(claim: str) -> None:
+    assert not app_hits(claim, RECEIVER)
+
+
+def test_a_secret_in_the_evidence_is_redacted() -> None:
+    key, _ = planted()
+    claim = json.dumps([{"rule": "jwt", "field": f"attributes.{key}", "count": 2}] * 100)
+    hits = app_hits(claim, RECEIVER)
+    assert hits == {("jwt", f"attributes.sk_live_…{key[-4:]}"): 128}
