@@ -139,6 +139,8 @@ def _aws_secret(text: str) -> Span | None:
 
 # The beginning of a long run tells what it is.
 _OPAQUE_CHARS: Final = 1024
+# Shorter words change their case by chance: iPhoneXS.
+_DICED_MIN: Final = 12
 
 
 def is_opaque(text: str) -> bool:
@@ -148,7 +150,9 @@ def is_opaque(text: str) -> bool:
         return False
     digits = sum(map(str.isdigit, text))
     mixed = any(map(str.isupper, text)) and any(map(str.islower, text))
-    return bool(digits and (mixed or len(text) >= 16 or digits >= 4)) or (mixed and entropy(text) >= 3.7)
+    if digits and (mixed or len(text) >= 16 or digits >= 4):
+        return True
+    return mixed and (entropy(text) >= 3.7 or (len(text) >= _DICED_MIN and _is_diced(text)))
 
 
 def _is_word(part: str) -> bool:
