@@ -81,8 +81,8 @@ def test_without_a_filter_it_says_that_everything_is_held(
         (("hold", "release", "a"), 2, "--reason"),
         (("hold", "release", "a", "--reason", "x"), 1, "no hold"),
         (("hold", "add", "--tenant", "nobody", "--name", "a", "--reason", "x"), 1, "nobody"),
-        (("hold", "add", "--tenant", "acme", "--name", "a/b", "--reason", "x"), 1, "name"),
-        (("hold", "add", "--tenant", "acme", "--name", "a", "--reason", " "), 1, "reason"),
+        (("hold", "add", "--tenant", "acme", "--name", "a/b", "--reason", "x"), 2, "name"),
+        (("hold", "add", "--tenant", "acme", "--name", "a", "--reason", " "), 2, "reason"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_hint_and_holds_nothing(

@@ -20,7 +20,7 @@ from otel_audit.exporter.store.partition import DEFAULT_REGION, RegionRoot
 from otel_audit.exporter.store.regions.claim import check_region
 from otel_audit.exporter.store.regions.tenant_copy import refuse_handed_over
 
-from ..control.database import FILE_NAME, ControlDatabase, ControlUnavailable, disk_trouble
+from ..control.database import FILE_NAME, ControlDatabase, disk_trouble
 from ..control.region_claims import check_roots, refuse_orphans
 from ..settings import ConfigError, Settings
 
@@ -69,7 +69,7 @@ class CliContext:
         settings = self.settings()
         roots = {region: RegionRoot(path) for region, path in settings.region_roots.items()}
         if (self.data_dir / FILE_NAME).exists():
-            with self.control() as database:
+            with self.control_to_read() as database:
                 check_roots(database, settings, only=only)
         else:
             for region, root in roots.items():
@@ -102,17 +102,16 @@ class CliContext:
         needs too. Raises as `control` does.
         """
         with ExitStack() as stack:
-            try:
-                database = stack.enter_context(self.control())
-            except ControlUnavailable:
-                if not disk_trouble(self.data_dir):
-                    raise
-                folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-audit-")))
-                for name in (FILE_NAME, f"{FILE_NAME}-wal"):
-                    if (self.data_dir / name).exists():
-                        shutil.copyfile(self.data_dir / name, folder / name)
-                database = ControlDatabase.open(folder / FILE_NAME, create=False)
-                stack.callback(database.close)
+            if not disk_trouble(self.data_dir):
+                yield stack.enter_context(self.control())
+                return
+            refuse_copies(self.data_dir)
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="otel-audit-")))
+            for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+                if (self.data_dir / name).exists():
+                    shutil.copyfile(self.data_dir / name, folder / name)
+            database = ControlDatabase.open(folder / FILE_NAME, create=False)
+            stack.callback(database.close)
             yield database
 
 
