@@ -12,8 +12,9 @@ from otel_audit.exporter.redaction import RuleSet
 from otel_audit.exporter.redaction.rules import NameRule, Rule
 from tests.support.redaction_corpus import Corpus
 
-# Shorter parts of a template are users, hosts and ports; shorter digits stand in times and counters by chance.
-_PART_CHARS_MIN = 8
+# Shorter parts of a template are users, hosts and numbers of keys, unless nothing in it is longer.
+_PART_CHARS_MIN = 12
+# Fewer digits stand in times and counters by chance.
 _DIGITS_MIN = 9
 # What is searched for: short enough to tell that a piece of a long secret has survived.
 _PIECE_CHARS = 12
@@ -27,7 +28,8 @@ _WORD = np.dtype("<u8")
 
 
 class Canary(NamedTuple):
-    """A text with a secret in it. hidden: pieces of it that no mask shows. name: the sensitive name alone."""
+    """A text with a secret in it. hidden: pieces of it that no mask shows. name, value: the
+    sensitive name and what stands under it; turned round, the value is another secret."""
 
     rule: str
     personal: bool
@@ -67,20 +69,24 @@ def canaries(rules: RuleSet, corpus: Corpus, turn: int) -> Iterator[Canary]:
 
 def of_rule(rule: Rule, corpus: Corpus, turn: int) -> Canary:
     """Made from one of the rule's own positive templates."""
-    text, slots = corpus.secrets(rule.positive[turn % len(rule.positive)], 1)
-    parts = [part for part in slots if len(part) >= _PART_CHARS_MIN]
+    template = rule.positive[turn % len(rule.positive)]
+    text, parts = corpus.secrets(template, 1)
     if rule.rule_class == "personal":
         return Canary(rule.id, True, text, (_unmasked(rule, text),))
+    longest = max(parts, key=len)
     cut = _LAST_FOUR if rule.replace == "mask_key" else 0
-    hidden = [piece for part in parts for piece in _pieces(part[: len(part) - cut])]
-    return Canary(rule.id, False, text, tuple(hidden or _short(text, slots)))
+    # Numbers in it are accounts and times; what every secret of the template says is its format.
+    secret = [part for part in parts if len(part) >= _PART_CHARS_MIN and not part.isdigit()] or [longest]
+    always = corpus.expand(template)
+    pieces = [piece for part in secret for piece in _pieces(part[: len(part) - cut]) if piece not in always]
+    return Canary(rule.id, False, text, tuple(pieces or _short(text, longest)))
 
 
 def _of_name(rule: NameRule, corpus: Corpus, turn: int) -> Canary:
     word = rule.words[turn % len(rule.words)]
     name = f"acme_{word}".replace(" ", "_").replace("'", "_")
     value = corpus.expand("{A-Za-z0-9:20}")
-    return Canary(rule.id, False, f"{name}={value}", tuple(_pieces(value)), name, value)
+    return Canary(rule.id, False, f"{name}={value}", (*_pieces(value), *_pieces(value[::-1])), name, value)
 
 
 def _unmasked(rule: Rule, text: str) -> str:
@@ -95,9 +101,8 @@ def _unmasked(rule: Rule, text: str) -> str:
     return secret[2 if rule.replace == "mask_iban" else 0 : -_LAST_FOUR]
 
 
-def _short(text: str, slots: list[str]) -> Iterator[str]:
+def _short(text: str, secret: str) -> Iterator[str]:
     """A short code is found by chance; with what stands beside it, it is not."""
-    secret = max(slots, key=len)
     start = text.index(secret)
     end = start + len(secret)
     beside = (text[max(0, start - _BESIDE_CHARS) : end], text[start : end + _BESIDE_CHARS])
