@@ -149,6 +149,30 @@ def test_a_change_of_a_password_loses_both_values() -> None:
     assert hits == {("password", "changes.password.before"): 1, ("password", "changes.password.after"): 1}
 
 
+@pytest.mark.parametrize("redactor", [RE, RE2])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        '{{"acme_token": {{"before": "{0}", "after": "{1}"}}}}',
+        '{{"acme_token": {{"before": null, "after": "{0}"}}, "other": {{"before": "{2}", "after": 1}}}}',
+        '{{"acmeToken": ["{0}", "plain words", "{1}"]}}',
+        '[{{"name": "acme_token", "value": "{0}"}}, {{"name": "cache_key", "value": "{2}"}}]',
+        '{{"field": "acme-token", "old": "{0}", "new": ["{1}", "{2}"]}}',
+    ],
+)
+def test_of_a_vague_name_random_values_go_wherever_they_stand_and_others_stay(
+    redactor: Redactor, shape: str
+) -> None:
+    corpus = Corpus(11)
+    one, two, innocent = map(corpus.expand, ("{A-Za-z0-9:24}", "{A-Za-z0-9:32}", "{uuid}"))
+    marker = "[REDACTED:secret_like]"
+    given, wanted = json.loads(shape.format(one, two, innocent)), shape.format(marker, marker, innocent)
+    redacted, hits = redactor.tree(given, personal=True, field="changes")
+    assert redacted == json.loads(wanted)
+    assert sum(hits.values()) == wanted.count(marker)
+    assert redactor.tree(redacted, personal=True, field="changes") == (redacted, {})
+
+
 def test_names_and_paths_are_redacted_too() -> None:
     key = "ghp_" + "a8F2k9Lm3Qx7Tz5W" * 2 + "abcd"
     tree = {f"cache.{key}": "x", "list": [{"deep": f"see {key}"}]}

@@ -17,6 +17,7 @@ from otel_audit.exporter.redaction.views import writable
 
 if TYPE_CHECKING:
     from otel_audit.exporter.redaction.engine import Redactor
+    from otel_audit.exporter.redaction.rules import NameRule
 
 Hits = Counter[tuple[str, str]]
 # Audit attributes are a few levels deep; beyond this a tree is an attack and its rest is dropped.
@@ -141,26 +142,41 @@ class TreeWalk:
             inner = f"{path}.{name}"[:_PATH_CHARS_MAX]
             for hit, count in name_hits.items():
                 hits[hit, inner] += count
-            dropped_by = rule.id if rule is not None and rule.covers(item) else None
-            if dropped_by is None and named is not None and name.lower().replace("_", "") in _VALUE_KEYS:
-                dropped_by = named
-            if dropped_by is None:
+            if rule is None and name.lower().replace("_", "") in _VALUE_KEYS:
+                rule = named
+            if rule is None:
                 new = self._walk(item, inner, hits, depth + 1)
             else:
-                new = self._drop(dropped_by, item, inner, hits)
+                new = self._under(rule, item, inner, hits, depth + 1)
             result[free_name(name, result)] = new
         return result
 
-    def _named_by_sibling(self, value: dict[Any, Any]) -> str | None:
-        """The rule of `{"name": "password", "value": …}`, or None."""
+    def _named_by_sibling(self, value: dict[Any, Any]) -> NameRule | None:
+        """The rule of `{"name": "password", "value": …}`, or None; one without a validator goes first."""
+        found: NameRule | None = None
         if len(value) < _PAIR:
             return None
         for name, item in value.items():
             if isinstance(item, str) and isinstance(name, str) and name.lower() in _NAME_KEYS:
                 rule = self._redactor.names.rule(item)
                 if rule is not None and not rule.validator:
-                    return rule.id
-        return None
+                    return rule
+                found = found or rule
+        return found
+
+    def _under(self, rule: NameRule, value: Any, path: str, hits: Hits, depth: int) -> Any:
+        """What stays under a name of this rule; of lists and of before and after, each value is looked at."""
+        if rule.covers(value):
+            return self._drop(rule.id, value, path, hits)
+
+        def dropped(item: Any, inner: str) -> Any:
+            return self._drop(rule.id, item, inner, hits) if rule.covers(item) else item
+
+        if isinstance(value, dict) and value.keys() <= _CHANGE_KEYS:
+            value = {key: dropped(item, f"{path}.{key}") for key, item in value.items()}
+        elif isinstance(value, list | tuple):
+            value = [dropped(item, path) for item in value]
+        return self._walk(value, path, hits, depth)
 
     def _list(self, value: list[Any] | tuple[Any, ...], path: str, hits: Hits, depth: int) -> list[Any]:
         if value and all(
