@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import urllib.parse
 from typing import Any
 
@@ -89,6 +90,14 @@ def test_a_value_beside_a_sensitive_name_is_gone(template: str) -> None:
 )
 def test_what_surrounds_a_secret_stays(text: str, redacted: str) -> None:
     assert redact(text) == redacted
+
+
+def test_few_letters_whose_case_changes_like_dice_are_a_key() -> None:
+    upper, lower = random.sample("BCDFGHJK", 5), random.sample("bcdfghjk", 5)
+    value = ("".join(map("".join, zip(upper, lower, strict=True))) * 2)[:14]
+    assert redact(f"acme_credential={value}") == "acme_credential=[REDACTED:secret_like]"
+    camel = "acme_credential=assumeRoleIfAny"
+    assert redact(camel) == camel
 
 
 def test_api_keys_keep_their_prefix_and_last_four() -> None:

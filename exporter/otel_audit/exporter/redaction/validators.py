@@ -139,6 +139,8 @@ def _aws_secret(text: str) -> Span | None:
 
 # The beginning of a long run tells what it is.
 _OPAQUE_CHARS: Final = 1024
+# Fourteen letters seldom reach it by chance alone; case that changes like dice counts as well.
+_OPAQUE_BITS_MIN: Final = 3.7
 
 
 def is_opaque(text: str) -> bool:
@@ -148,7 +150,8 @@ def is_opaque(text: str) -> bool:
         return False
     digits = sum(map(str.isdigit, text))
     mixed = any(map(str.isupper, text)) and any(map(str.islower, text))
-    return bool(digits and (mixed or len(text) >= 16 or digits >= 4)) or (mixed and entropy(text) >= 3.7)
+    varied = mixed and (entropy(text) >= _OPAQUE_BITS_MIN or _is_diced(text))
+    return bool(digits and (mixed or len(text) >= 16 or digits >= 4)) or varied
 
 
 def _is_word(part: str) -> bool:
