@@ -68,9 +68,10 @@ class Listener:
 @contextmanager
 def tail(server: Serve, output: Path) -> Iterator[None]:
     """`otel-audit tail` beside the server."""
-    command = [OTEL_AUDIT, "tail", "--tenant", "acme", "--format", "ndjson", "--data-dir", str(server.data_dir)]
+    command = [OTEL_AUDIT, "tail", "--tenant", "acme", "--format", "ndjson"]
+    env = environment(OTEL_AUDIT_DATA_DIR=str(server.data_dir))
     with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment())
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
         try:
             yield
         finally:
@@ -128,19 +129,19 @@ def files(folder: Path, search: Search) -> list[tuple[str, set[tuple[str, bytes]
 def survivors(events: list[dict[str, Any]], sent: list[Canary]) -> list[tuple[str, str, str]]:
     """(rule, place, field) of secrets that the event they came in still has, however short they are."""
     by_mark = {canary.mark: canary for canary in sent}
-    found = []
+    found: list[tuple[str, str, str]] = []
     for mark, place, event in places(events):
         canary = by_mark[mark]
-        for name in FIELDS:
-            if canary.hidden in json.dumps(event[name], ensure_ascii=False):
-                found.append((canary.secret.rule, place, name))
+        texts = {name: json.dumps(event[name], ensure_ascii=False) for name in FIELDS}
+        found += [(canary.secret.rule, place, name) for name, text in texts.items() if canary.hidden in text]
     return found
 
 
 FIELDS: Final = (
     "event_name", "message", "user_id", "user_email", "user_name", "user_type", "user_roles", "on_behalf_of",
     "client_address", "user_agent", "resource_type", "resource_id", "resource_name", "service_name",
-    "http_method", "http_route", "changes", "attributes", "otel_resource", "redactions", "flags", "emitter_id",
+    "http_method", "http_route", "changes", "attributes", "otel_resource", "redactions", "flags",
+    "emitter_id",
 )  # fmt: skip
 
 

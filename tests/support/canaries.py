@@ -89,12 +89,14 @@ def _record(canary: Canary, place: str) -> LogRecord:
     elif place == "list":
         named = {"items": ["first", text, {"note": text}]}
     elif place == "change":
-        named = {"audit.change.before": {"note": text, "kept": 1}, "audit.change.after": {"note": "new: " + text}}
+        named = {"audit.change.before": {"note": text, "kept": 1}}
+        named |= {"audit.change.after": {"note": f"new: {text}"}}
     elif not canary.personal:
         columns = (
-            "audit.actor.id", "user.id", "user.email", "user.name", "client.address", "audit.actor.on_behalf_of",
-            "audit.target.id", "audit.target.type", "audit.request.id", "session.id", "audit.emitter.id",
-            "http.request.method", "audit.outcome", "audit.tenant.id", "audit.retention.class",
+            "audit.actor.id", "user.id", "user.email", "user.name", "client.address", "audit.target.id",
+            "audit.actor.on_behalf_of", "audit.target.type", "audit.request.id", "session.id",
+            "audit.emitter.id", "http.request.method", "audit.outcome", "audit.tenant.id",
+            "audit.retention.class",
         )  # fmt: skip
         named = dict.fromkeys(columns, text) | {"user.roles": ["admin", text]}
     made = record(**fields)
