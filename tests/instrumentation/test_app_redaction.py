@@ -148,6 +148,19 @@ def test_a_session_of_any_type_leaves_as_the_hash_the_receiver_would_make(
     assert sent == stored(raw, tmp_path)["session_id"] == stored(sink.requests[0], tmp_path)["session_id"]
 
 
+def test_a_changed_password_keeps_that_it_changed(
+    configure: Configure, sink: OtlpSink, tmp_path: Path
+) -> None:
+    _, word = planted()
+    configure()
+    changes = {"password": (word, word + "x"), "note": (f"password={word}",) * 2, "size": (1, 1)}
+    audit.record("data_access", "update", changes=changes)
+    sink.wait_for(1)
+    hidden = "[REDACTED:password]"
+    row = stored(sink.requests[0], tmp_path)
+    assert json.loads(row["changes"]) == {"password": {"before": hidden, "after": hidden}}
+
+
 def test_attributes_that_tell_of_each_other_and_names_that_become_alike_are_all_kept(
     configure: Configure, sink: OtlpSink
 ) -> None:

@@ -172,6 +172,7 @@ class _Event:
         # Looking at all of it at once is cheap, and most events have nothing to hide.
         if not self._is_suspect(attributes):
             return attributes
+        _leave_out_equal(attributes)
         # Together, as the receiver sees them: what one of them is may be told by another.
         others = {name: value for name, value in attributes.items() if name not in _COLUMNS}
         tree, hits = self._redactor.tree(others, personal=self._personal, field="attributes")
@@ -211,6 +212,15 @@ class _Event:
             return self._redactor.suspect(_json(attributes), personal=self._personal)
         except Exception:  # noqa: BLE001 - what cannot be looked at is looked into
             return True
+
+
+def _leave_out_equal(attributes: dict[str, Any]) -> None:
+    """Drop fields of a change that did not change: once redacted, changed ones may look alike too."""
+    before, after = attributes.get(Attr.CHANGE_BEFORE), attributes.get(Attr.CHANGE_AFTER)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        equal = {name for name in before if name in after and _json(before[name]) == _json(after[name])}
+        for side, fields in ((Attr.CHANGE_BEFORE, before), (Attr.CHANGE_AFTER, after)):
+            attributes[side] = {name: value for name, value in fields.items() if name not in equal}
 
 
 def _evidence(hits: Hits) -> str:
