@@ -18,6 +18,8 @@ from otel_audit.exporter.receiver.redact import BatchRedactor
 from otel_audit.exporter.redaction import Redactor, load_rules, session_hash
 from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.instrumentation import audit
+from otel_audit.instrumentation.ids import canonical_uuid
+from tests.support.otlp_client import record, request
 from tests.support.otlp_sink import OtlpSink, attributes_of
 
 RECEIVER = Redactor(load_rules(), matcher="re2")
@@ -80,9 +82,9 @@ def test_personal_data_can_be_left_to_the_receiver(configure: Configure, sink: O
     assert word.encode() not in sink.requests[0].SerializeToString()
 
 
-def stored(request: ExportLogsServiceRequest, folder: Path) -> dict[str, Any]:
+def stored(sent: ExportLogsServiceRequest, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = (
-        BatchRedactor(RECEIVER, Keyring(folder)).apply(decode(request, 1), "acme").to_pylist()[0]
+        BatchRedactor(RECEIVER, Keyring(folder)).apply(decode(sent, 1), "acme").to_pylist()[0]
     )
     return row
 
@@ -126,6 +128,69 @@ def test_an_engine_that_fails_hides_the_event_and_never_the_app(
     [record] = sink.wait_for(1)
     assert word.encode() not in record.SerializeToString()
     assert record.body.string_value == "[REDACTED:engine_error]"
+    attributes = attributes_of(record)
+    assert (attributes["audit.category"], attributes["audit.action"]) == ("data_access", "update")
+    # A repeat is still a repeat, and the loss of an event would still show.
+    assert canonical_uuid(attributes["audit.record.id"]) == attributes["audit.record.id"]
+    assert attributes["audit.sequence.number"] >= 1
+
+
+@pytest.mark.parametrize("session", [4711, ["a1", "b2"], {"id": "a1"}])
+def test_a_session_of_any_type_leaves_as_the_hash_the_receiver_would_make(
+    configure: Configure, sink: OtlpSink, tmp_path: Path, session: Any
+) -> None:
+    configure()
+    audit.record("data_access", "read", attributes={"session.id": session})
+    sink.wait_for(1)
+    sent = attributes_of(sink.records[0])["session.id"]
+    raw = request([record(**{"session.id": session})])
+    assert sent.startswith("sh_")
+    assert sent == stored(raw, tmp_path)["session_id"] == stored(sink.requests[0], tmp_path)["session_id"]
+
+
+def test_a_changed_password_keeps_that_it_changed(
+    configure: Configure, sink: OtlpSink, tmp_path: Path
+) -> None:
+    _, word = planted()
+    configure()
+    changes = {"password": (word, word + "x"), "note": (f"password={word}",) * 2, "size": (1, 1)}
+    audit.record("data_access", "update", changes=changes)
+    sink.wait_for(1)
+    hidden = "[REDACTED:password]"
+    row = stored(sink.requests[0], tmp_path)
+    assert json.loads(row["changes"]) == {"password": {"before": hidden, "after": hidden}}
+
+
+def test_attributes_that_tell_of_each_other_and_names_that_become_alike_are_all_kept(
+    configure: Configure, sink: OtlpSink
+) -> None:
+    word, start = secrets.token_urlsafe(18) + "9!", "sk_live_" + secrets.token_hex(8)
+    alike = [start + middle + "aaaa" for middle in ("b1", "c2")]
+    configure()
+    given = {"name": "password", "value": word, alike[0]: 1, "kept": "x", alike[1]: 2}
+    audit.record("data_access", "read", attributes=given)
+    [sent] = sink.wait_for(1)
+    assert word.encode() not in sent.SerializeToString()
+    attributes = attributes_of(sent)
+    assert list(attributes)[:2] == ["name", "value"]
+    assert attributes["value"] == "[REDACTED:password]"
+    assert [v for n, v in attributes.items() if n.startswith("sk_live_…aaaa")] == [1, 2]
+
+
+def test_the_resource_keeps_the_names_of_the_service_and_its_evidence_goes_with_every_event(
+    configure: Configure, sink: OtlpSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, word = planted()
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", f"owner=ada@example.com,db.password={word}")
+    configure(service_name="team@example.com")
+    audit.record("data_access", "read")
+    audit.record("data_access", "read")
+    sink.wait_for(2)
+    row = stored(sink.requests[0], tmp_path)
+    assert row["service_name"] == "team@example.com"
+    told = {(hit["rule"], hit["field"]) for hit in row["redactions"]}
+    assert {("email", "otel_resource.owner"), ("password", "otel_resource.db.password")} <= told
+    assert all("otel_resource" in attributes_of(sent)["audit.redactions"] for sent in sink.records)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,7 +19,9 @@ from opentelemetry.sdk.resources import Resource
 from otel_audit.exporter.redaction.engine import ENGINE_ERROR_MARKER, Redactor
 from otel_audit.exporter.redaction.identity import session_hash
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR, load_rules
-from otel_audit.instrumentation.vocabulary import Attr
+from otel_audit.exporter.redaction.tree import free_name
+from otel_audit.instrumentation.ids import canonical_uuid
+from otel_audit.instrumentation.vocabulary import CATALOGUE, Attr, Category, Outcome, RetentionClass
 
 REDACTIONS_MAX: Final = 64
 """Entries of evidence an event carries; more are not sent."""
@@ -61,6 +63,30 @@ _FREE: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Attribute → column of text: personal data is masked."""
 
+_COLUMNS: Final = frozenset({*_PLAIN, *_FREE, Attr.SESSION_ID})
+_SERVICE: Final = frozenset(
+    {
+        "service.name",
+        "service.version",
+        "service.instance.id",
+        "deployment.environment",
+        "deployment.environment.name",
+    }
+)
+
+_CERTAIN: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
+    {
+        Attr.RECORD_ID: lambda text: canonical_uuid(text) == text,
+        Attr.REQUEST_ID: lambda text: canonical_uuid(text) == text,
+        Attr.EMITTER_ID: lambda text: canonical_uuid(text) == text,
+        Attr.CATEGORY: lambda text: text in tuple(Category),
+        Attr.ACTION: lambda text: text in {action for _, action in CATALOGUE},
+        Attr.OUTCOME: lambda text: text in tuple(Outcome),
+        Attr.RETENTION_CLASS: lambda text: text in tuple(RetentionClass),
+    }
+)
+"""Attribute → whether its text is one of a few words, or an id this process made."""
+
 Hits = Counter[tuple[str, str]]
 _logger: Final = logging.getLogger("otel_audit")
 
@@ -74,17 +100,19 @@ def app_redactor() -> Redactor:
 class RedactingProcessor(LogRecordProcessor):
     """Redacts each record in place before the next processor sees it. Never raises.
 
-    personal: whether personal data is masked here, or left to the receiver.
+    personal: whether personal data is masked here, or left to the receiver. of_resource: what was hidden in
+    the resource that goes along with every record.
     """
 
-    def __init__(self, *, personal: bool = True) -> None:
+    def __init__(self, *, personal: bool = True, of_resource: Hits | None = None) -> None:
         self._personal = personal
+        self._of_resource: Hits = of_resource or Counter()
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Redact one record; a record that cannot be redacted loses all it said but its id and class."""
+        """Redact one record; a record that cannot be redacted loses all it said but its ids and class."""
         record = log_record.log_record
         try:
-            redacted = _Event(app_redactor(), self._personal)
+            redacted = _Event(app_redactor(), self._personal, self._of_resource)
             record.attributes = redacted.attributes(dict(record.attributes or {}))
             record.body = redacted.body(record.body)
             record.event_name = redacted.text(record.event_name, "event_name", personal=False)
@@ -92,8 +120,7 @@ class RedactingProcessor(LogRecordProcessor):
                 record.attributes = {**record.attributes, Attr.REDACTIONS: _evidence(redacted.hits)}
         except Exception as error:  # noqa: BLE001 - whatever failed, nothing unredacted leaves and the app goes on
             _logger.warning("an audit event could not be redacted: %s", type(error).__name__)
-            kept = {name: (record.attributes or {}).get(name) for name in (Attr.CATEGORY, Attr.ACTION)}
-            record.attributes = {name: ENGINE_ERROR_MARKER for name, value in kept.items() if value is None}
+            record.attributes = _certain(record.attributes or {})
             record.body, record.event_name = ENGINE_ERROR_MARKER, None
 
     def shutdown(self) -> None:
@@ -104,37 +131,63 @@ class RedactingProcessor(LogRecordProcessor):
         return True
 
 
-def redacted_resource(resource: Resource, *, personal: bool) -> Resource:
-    """The resource without secrets in its attributes."""
-    attributes, _ = app_redactor().tree(dict(resource.attributes), personal=personal, field="otel_resource")
-    return Resource(attributes, resource.schema_url)
+def redacted_resource(resource: Resource, *, personal: bool) -> tuple[Resource, Hits]:
+    """The resource without secrets in its attributes, and what was hidden.
+
+    Names of the service keep personal data, as in the columns they fill.
+    """
+    attributes: dict[str, Any] = {}
+    hits: Hits = Counter()
+    for name, value in resource.attributes.items():
+        masked = personal and name not in _SERVICE
+        tree, found = app_redactor().tree({name: value}, personal=masked, field="otel_resource")
+        hits.update(found)
+        for shown, item in (tree if isinstance(tree, dict) else {ENGINE_ERROR: tree}).items():
+            attributes[free_name(shown, attributes)] = item
+    return Resource(attributes, resource.schema_url), hits
+
+
+def _certain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an event can hold no secret whatever the engine says: ids made here, numbers, fixed words."""
+    kept = {name: str(attributes.get(name)) for name in _CERTAIN}
+    known = {name: value for name, value in kept.items() if _CERTAIN[name](value)}
+    number = attributes.get(Attr.EMITTER_SEQ)
+    return known | ({Attr.EMITTER_SEQ: number} if type(number) is int else {})
 
 
 class _Event:
     """One event on its way. hits: what was hidden, by rule and column or path."""
 
-    def __init__(self, redactor: Redactor, personal: bool) -> None:
+    def __init__(self, redactor: Redactor, personal: bool, hits: Hits) -> None:
         self._redactor, self._personal = redactor, personal
-        self.hits: Hits = Counter()
+        self.hits: Hits = Counter(hits)
 
     def attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         session = attributes.get(Attr.SESSION_ID)
-        if isinstance(session, str) and session:
-            attributes[Attr.SESSION_ID] = session_hash(session)
+        if session is not None and session != "":
+            # Whatever its type: a session id is a secret.
+            attributes[Attr.SESSION_ID] = session_hash(
+                session if isinstance(session, str) else _json(session)
+            )
         # Looking at all of it at once is cheap, and most events have nothing to hide.
         if not self._is_suspect(attributes):
             return attributes
+        _leave_out_equal(attributes)
+        # Together, as the receiver sees them: what one of them is may be told by another.
+        others = {name: value for name, value in attributes.items() if name not in _COLUMNS}
+        tree, hits = self._redactor.tree(others, personal=self._personal, field="attributes")
+        self.hits.update(hits)
+        shown = iter((tree if isinstance(tree, dict) else {ENGINE_ERROR: tree}).items())
         result: dict[str, Any] = {}
         for name, value in attributes.items():
-            if name == Attr.SESSION_ID:
+            if name in others:
+                # A walk keeps number and order; of a tree it could not walk there is one marker.
+                result.update([item] if (item := next(shown, None)) else ())
+            elif name == Attr.SESSION_ID:
                 result[name] = value
-            elif name in _PLAIN or name in _FREE:
+            else:
                 column = _PLAIN.get(name) or _FREE[name]
                 result[name] = self._value(value, column, personal=self._personal and name in _FREE)
-            else:
-                tree, hits = self._redactor.tree({name: value}, personal=self._personal, field="attributes")
-                self.hits.update(hits)
-                result.update(tree if isinstance(tree, dict) else {ENGINE_ERROR: tree})
         return result
 
     def body(self, body: Any) -> Any:
@@ -156,12 +209,23 @@ class _Event:
 
     def _is_suspect(self, attributes: Mapping[str, Any]) -> bool:
         try:
-            text = json.dumps(attributes, ensure_ascii=False, default=str)
-            return self._redactor.suspect(text, personal=self._personal)
+            return self._redactor.suspect(_json(attributes), personal=self._personal)
         except Exception:  # noqa: BLE001 - what cannot be looked at is looked into
             return True
 
 
+def _leave_out_equal(attributes: dict[str, Any]) -> None:
+    """Drop fields of a change that did not change: once redacted, changed ones may look alike too."""
+    before, after = attributes.get(Attr.CHANGE_BEFORE), attributes.get(Attr.CHANGE_AFTER)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        equal = {name for name in before if name in after and _json(before[name]) == _json(after[name])}
+        for side, fields in ((Attr.CHANGE_BEFORE, before), (Attr.CHANGE_AFTER, after)):
+            attributes[side] = {name: value for name, value in fields.items() if name not in equal}
+
+
 def _evidence(hits: Hits) -> str:
-    found = [{"rule": r, "field": f, "count": n} for (r, f), n in sorted(hits.items())[:REDACTIONS_MAX]]
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    return _json([{"rule": r, "field": f, "count": n} for (r, f), n in sorted(hits.items())[:REDACTIONS_MAX]])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))

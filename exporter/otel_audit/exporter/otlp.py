@@ -84,8 +84,10 @@ class PrivateProvider:
         self._processor = processor
         unlimited = LogRecordLimits.UNSET
         named = {SERVICE_NAME: config.service_name} if config.service_name else None
+        personal = config.redact == "all"
+        resource, of_resource = redacted_resource(Resource.create(named), personal=personal)
         provider = LoggerProvider(
-            resource=redacted_resource(Resource.create(named), personal=config.redact == "all"),
+            resource=resource,
             shutdown_on_exit=False,
             meter_provider=NoOpMeterProvider(),
             # The SDK's default drops the oldest attributes beyond 128, the record id first.
@@ -96,7 +98,7 @@ class PrivateProvider:
                 max_log_record_attribute_length=unlimited,
             ),
         )
-        provider.add_log_record_processor(RedactingProcessor(personal=config.redact == "all"))
+        provider.add_log_record_processor(RedactingProcessor(personal=personal, of_resource=of_resource))
         provider.add_log_record_processor(processor)
         self._provider = provider
         self._logger = provider.get_logger(SCOPE)

@@ -51,7 +51,8 @@ def fill_columns(attributes: Attributes, row: Row) -> None:
     _fill_number(attributes, row, "emitter_seq", Attr.EMITTER_SEQ, _INT64_MAX)
     row.setdefault("emitter_id", row.get("service_instance_id"))
     row["outcome"] = take_word(attributes, Attr.OUTCOME, Outcome) or Outcome.UNKNOWN.value
-    changes = _take_changes(attributes)
+    # An app that redacts has left out what is equal already; two markers may stand for two values.
+    changes = _take_changes(attributes, equal=row.get("app_redactions") is not None)
     if changes:
         row["changes"] = json_text(changes)
 
@@ -141,7 +142,7 @@ def _fill_number(attributes: Attributes, row: Row, column: str, name: str, most:
         del attributes[name]
 
 
-def _take_changes(attributes: Attributes) -> dict[str, Any] | None:
+def _take_changes(attributes: Attributes, *, equal: bool) -> dict[str, Any] | None:
     before = _fields(attributes.get(Attr.CHANGE_BEFORE))
     after = _fields(attributes.get(Attr.CHANGE_AFTER))
     if before is None or after is None:
@@ -152,7 +153,7 @@ def _take_changes(attributes: Attributes) -> dict[str, Any] | None:
     for field in (*before, *(name for name in after if name not in before)):
         old, new = before.get(field), after.get(field)
         # 1, 1.0 and true are equal to Python but not to who reads the trail.
-        if json_text(old) != json_text(new):
+        if equal or json_text(old) != json_text(new):
             changes[field] = {"before": old, "after": new}
     return changes
 
