@@ -39,7 +39,7 @@ _TEXT_COLUMNS: Final = (
 )
 
 # Tenants with policies of their own share them, or there are few; each holds compiled rules.
-_PLANS_MAX: Final = 64
+_PLANS_MAX: Final = 16
 
 Evidence = dict[int, Counter[tuple[str, str]]]
 PolicyOf = Callable[[str], Policy]

@@ -190,7 +190,8 @@ class Redactor:
         else:
             found = []
             for view in views(value):
-                for hit in self._in_view(view.text, personal, looks, depth):
+                known = candidates if view.text is value else None
+                for hit in self._in_view(view.text, personal, looks, depth, known):
                     start, end = view.span(hit.start, hit.end)
                     found.append(hit._replace(start=start, end=end))
         return without_overlaps(found) if len(found) > 1 else found

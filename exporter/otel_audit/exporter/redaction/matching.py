@@ -18,7 +18,7 @@ Find = Callable[["Prepared"], Search]
 MATCHERS: Final = ("re", "re2")
 _UPPER_BOUND: Final = re.compile(r"\{0,[0-9]+\}")
 _SHORT_CHARS: Final = 1024
-_AUTOMATON_BYTES_MAX: Final = 64 << 20
+_AUTOMATON_BYTES_MAX: Final = 32 << 20
 # An automaton that has found nearly everything grows with each further find. No honest text gets there.
 _CHUNK_BYTES: Final = 16_384
 _OVERLAP_BYTES: Final = 512

@@ -20,8 +20,8 @@ Hits = Mapping[tuple[str, str], int]
 Redacted = tuple[str, Hits]
 RedactorOf = Callable[[RuleSet], Redactor]
 
-# Most tenants' policies say nothing of rules, or share what they say; a compiled rule set is some MB.
-_REDACTORS_MAX: Final = 64
+# Most tenants' policies say nothing of rules, or share what they say; a compiled rule set is up to 100 MB.
+_REDACTORS_MAX: Final = 16
 
 
 def rules_of(policy: Policy, rules: RuleSet, *, redact: bool = False) -> RuleSet:
