@@ -18,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_audit.exporter.redaction.engine import ENGINE_ERROR_MARKER, Redactor
 from otel_audit.exporter.redaction.identity import session_hash
+from otel_audit.exporter.redaction.policy import LIST_COLUMNS
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR, load_rules
 from otel_audit.exporter.redaction.tree import free_name
 from otel_audit.instrumentation.ids import canonical_uuid
@@ -203,6 +204,9 @@ class _Event:
     def _value(self, value: Any, column: str, *, personal: bool) -> Any:
         if isinstance(value, str):
             return self.text(value, column, personal=personal)
+        if column in LIST_COLUMNS and isinstance(value, list | tuple):
+            # Names one by one, no text in pieces.
+            return [self._value(item, column, personal=personal) for item in value]
         tree, hits = self._redactor.tree(value, personal=personal, field=column)
         self.hits.update(hits)
         return tree

@@ -199,7 +199,7 @@ class TreeWalk:
 
     def _drop(self, rule_id: str, value: Any, path: str, hits: Hits) -> Any:
         """What stays under a sensitive name: nothing said (null, true, empty) or a marker."""
-        if value is None or isinstance(value, bool) or value == "" or value == [] or value == {}:
+        if value is None or isinstance(value, bool) or value in ("", [], (), {}):
             return value
         if isinstance(value, dict) and value.keys() <= _CHANGE_KEYS:
             return {key: self._drop(rule_id, item, f"{path}.{key}", hits) for key, item in value.items()}
