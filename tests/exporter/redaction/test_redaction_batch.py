@@ -86,6 +86,11 @@ def test_json_columns_stay_json_and_innocent_ones_stay_as_they_were(redactor: Ba
     }
 
 
+def test_a_number_that_begins_a_pair_stays_a_number(redactor: BatchRedactor) -> None:
+    row = one(redactor, attributes=f'{{"points":[[2.5,"a"]],"k":"{KEY}"}}')
+    assert row["attributes"] == '{"points":[[2.5,"a"]],"k":"sk_live_…4242"}'
+
+
 def test_a_json_column_that_is_no_json_becomes_json(redactor: BatchRedactor) -> None:
     row = one(
         redactor, attributes='{"password": "hunter2secret', changes='{"a":"\\ud800 password=hunter2secret"}'

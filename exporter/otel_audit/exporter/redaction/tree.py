@@ -180,7 +180,7 @@ class TreeWalk:
 
     def _list(self, value: list[Any] | tuple[Any, ...], path: str, hits: Hits, depth: int) -> list[Any]:
         if value and all(
-            isinstance(i, list | tuple) and len(i) == _PAIR and isinstance(i[0], str) for i in value
+            isinstance(i, list | tuple) and len(i) == _PAIR and type(i[0]) is str for i in value
         ):
             # Headers as name–value pairs.
             pairs = (self._dict({name: item}, path, hits, depth + 1) for name, item in value)
