@@ -41,7 +41,7 @@ class App:
     """The client's way of an event, up to the bytes it would send."""
 
     def __init__(self, *, redacts: bool) -> None:
-        self._sent = InMemoryLogRecordExporter()
+        self._sent = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         processor = SimpleLogRecordProcessor(self._sent)
         config = ExporterConfig(endpoint="http://127.0.0.1:1", service_name="shop")
         self._provider = PrivateProvider(config, processor)
