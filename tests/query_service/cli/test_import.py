@@ -15,7 +15,7 @@ import string
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -334,6 +334,15 @@ def test_a_server_that_goes_away_ends_the_import_with_what_to_do(tmp_path: Path)
         assert b"hint: run the command again" in errors
 
 
+@pytest.fixture
+def at_a_terminal() -> Iterator[None]:
+    """Commands hear Ctrl-C, also when a shell runs these tests in the background and so deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 def test_ctrl_c_ends_an_import_at_once_and_is_recorded(data_dir: Path) -> None:
     with subprocess.Popen(
         [OTEL_AUDIT, "import", "--data-dir", str(data_dir), "--tenant", "acme", "-"],
