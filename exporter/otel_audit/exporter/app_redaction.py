@@ -212,8 +212,13 @@ class _Event:
         return tree
 
     def _is_suspect(self, attributes: Mapping[str, Any]) -> bool:
+        named = {name: value for name, value in attributes.items() if name in _PLAIN}
+        rest = {name: value for name, value in attributes.items() if name not in _PLAIN}
         try:
-            return self._redactor.suspect(_json(attributes), personal=self._personal)
+            # Who it was is no suspicion: nearly every event has an address of somebody.
+            return self._redactor.suspect(_json(named), personal=False) or self._redactor.suspect(
+                _json(rest), personal=self._personal
+            )
         except Exception:  # noqa: BLE001 - what cannot be looked at is looked into
             return True
 
