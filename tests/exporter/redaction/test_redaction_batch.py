@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +182,16 @@ def test_columns_and_single_values_are_searched_alike(redactor: BatchRedactor) -
     sliced = received({"message": "password=x"}, *rows, {}).slice(1, len(rows))
     together = redactor.apply(received(*rows), "acme").to_pylist()
     assert redactor.apply(sliced, "acme").to_pylist() == together
+    # Alone and in other company; a batch for each row would nearly double the time.
+    start = 0
+    for size in cycle((1, 2, 5, 13, 34)):
+        part = slice(start, start + size)
+        assert redactor.apply(received(*rows[part]), "acme").to_pylist() == together[part]
+        start += size
+        if start >= len(rows):
+            break
     engine = Redactor(RULES)
     for row, result in zip(rows, together, strict=True):
-        assert redactor.apply(received(row), "acme").to_pylist() == [result]
         for name in ("message", "user_agent", "user_name", "service_name"):
             if row[name] is not None:
                 personal = policy.is_personal(name)
