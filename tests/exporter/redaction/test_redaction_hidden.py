@@ -150,3 +150,10 @@ def test_what_a_sentence_tells_is_hidden(engine: Redactor) -> None:
 )
 def test_sentences_about_secrets_stay(engine: Redactor, text: str) -> None:
     assert redacted(engine, text) == text
+
+
+def test_what_stands_for_a_secret_is_no_name(engine: Redactor) -> None:
+    pem = "-----BEGIN PRIVATE KEY-----" + encoded(string.printable) + "-----END PRIVATE KEY-----"
+    once, _ = engine.tree({"name": pem, "value": 2.5, pem: "kept"}, personal=False, field="a")
+    assert once == {"name": "[REDACTED:private_key]", "value": 2.5, "[REDACTED:private_key]": "kept"}
+    assert engine.tree(once, personal=False, field="a") == (once, {})

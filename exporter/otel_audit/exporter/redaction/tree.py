@@ -35,6 +35,7 @@ _VALUE_KEYS: Final = frozenset(
 _CHANGE_KEYS: Final = frozenset({"before", "after"})
 _DROPPED: Final = re.compile(r"\[(?:REDACTED:[a-z][a-z0-9_]{0,39}|UNKNOWN_USER:[0-9a-f]{8})\]")
 _PAIR: Final = 2
+_MARKED: Final = "[REDACTED:"
 
 
 class Number(str):
@@ -158,7 +159,10 @@ class TreeWalk:
             return None
         for name, item in value.items():
             if isinstance(item, str) and isinstance(name, str) and name.lower() in _NAME_KEYS:
-                rule = self._redactor.names.rule(item)
+                shown, _, rule = self._redactor.name(item, personal=self._personal)
+                if shown != item or _MARKED in item:
+                    # A text with a secret is no name, neither before it is redacted nor after.
+                    continue
                 if rule is not None and not rule.validator:
                     return rule
                 found = found or rule
