@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_audit.exporter.redaction import Redactor, explain, load_rules
+from otel_audit.exporter.redaction import Redactor, load_rules
+from otel_audit.exporter.redaction.policed import Policed, Redactors
+from otel_audit.exporter.redaction.reasons import reasons
+from otel_audit.exporter.redaction.tenant_policy import DEFAULT
 from otel_audit.exporter.redaction.views import fold, views
 from tests.support.redaction_corpus import INNOCENT_TEMPLATES, Corpus
 
 RULES = load_rules()
 RE = Redactor(RULES, matcher="re")
 RE2 = Redactor(RULES, matcher="re2")
+POLICED = Policed(DEFAULT, Redactors(RE, Redactor))
 CANARY = "Zq7xW" + "v2Kp9"
 
 
@@ -323,17 +327,22 @@ def test_views_map_every_character_back(text: str) -> None:
 @pytest.mark.parametrize("example", PIECES)
 def test_explain_names_the_rule_and_never_the_secret(example: str) -> None:
     text, parts = Corpus(seed=4).secrets(example)
-    found = explain(text, redactor=RE)
-    assert sum(RE.text(text, personal=True, field="m")[1].values()) == len(found)
+    counted = {(rule, "message"): n for rule, n in RE.text(text, personal=True, field="message")[1].items()}
+    found = reasons(POLICED, "message", text, counted)
+    assert sum(counted.values()) == len(found)
     for item in found:
-        hidden = text[item.span[0] : item.span[1]]
-        assert hidden not in item.replacement
-        assert not any(part in str(item) for part in parts if len(part) > 14)
+        assert item.span is None or text[slice(*item.span)] not in item.replacement
+        told = str(item._replace(text=""))
+        assert not any(part in told for part in parts if len(part) > 14)
 
 
 def test_explain_tells_of_json_structure() -> None:
-    found = explain(json.dumps({"password": {"is": "x"}}), redactor=RE)
-    assert [(item.rule, item.replacement) for item in found] == [("password", "[REDACTED:password]")]
+    document = {"password": {"is": "x"}}
+    _, hits = RE.tree(document, personal=True, field="attributes")
+    found = reasons(POLICED, "attributes", json.dumps(document), hits)
+    assert [(item.rule, item.field, item.replacement) for item in found] == [
+        ("password", "attributes.password", "[REDACTED:password]")
+    ]
 
 
 REPEATED = [

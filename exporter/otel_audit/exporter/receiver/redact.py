@@ -1,6 +1,6 @@
 """Redacts a decoded batch, column by column: what leaves here may touch a disk.
 
-One automaton of all anchors runs over whole columns; only values it suspects reach the engine, each distinct
+A few automata of all anchors run over whole columns; only values they suspect reach the engine, each distinct
 one once a batch.
 """
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from otel_audit.exporter.redaction.engine import Redactor
-from otel_audit.exporter.redaction.explain import Explanation, explain
 from otel_audit.exporter.redaction.identity import session_hash
 from otel_audit.exporter.redaction.rules import Rule, RuleError, RuleSet, load_rules
 
 __all__ = [
-    "Explanation",
     "Redactor",
     "Rule",
     "RuleError",
     "RuleSet",
-    "explain",
     "load_rules",
     "session_hash",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from otel_audit.exporter.redaction.replacement import STANDS_FOR
 from otel_audit.exporter.redaction.rules import NameRule
 from otel_audit.exporter.redaction.views import views
 
@@ -16,7 +17,6 @@ _CACHE_NAMES: Final = 8192
 _NAME_CHARS_MAX: Final = 256
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _APART: Final = re.compile(r"[\W_]+")
-_MARKER: Final = re.compile(r"\[REDACTED:[a-z][a-z0-9_]{0,39}\](?:#[0-9]+)?")
 _LAST_PART: Final = re.compile(r"[.\[/:]")
 # Words that say how the secret is written, not that it is something else: password_hash, otp_value, …
 _SUFFIXES_WORDS: Final = (
@@ -66,7 +66,7 @@ class Names:
 
     def _rule(self, name: str) -> NameRule | None:
         """The rule under which the value of `name` is dropped, or None."""
-        if _MARKER.fullmatch(name):
+        if STANDS_FOR.fullmatch(name.partition("#")[0]):
             # What stands in place of a secret names nothing, though it ends like `private_key]`.
             return None
         plain = ""

@@ -20,6 +20,10 @@ _SETTLED: Final = re.compile(
 )
 
 
+STANDS_FOR: Final = re.compile(r"\[(?:REDACTED:[a-z][a-z0-9_]{0,39}|UNKNOWN_USER:[0-9a-f]{8})\]")
+"""Matches what stands in place of a whole value."""
+
+
 def marker(rule_id: str) -> str:
     """`[REDACTED:<rule id>]`."""
     return f"[REDACTED:{rule_id}]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from json.encoder import encode_basestring  # the C encoder where there is one
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_audit.exporter.redaction.bounds import TooManyLooks
 from otel_audit.exporter.redaction.identity import is_session_hash
 from otel_audit.exporter.redaction.lists import joined_hits
-from otel_audit.exporter.redaction.replacement import marker
+from otel_audit.exporter.redaction.replacement import STANDS_FOR, marker
 from otel_audit.exporter.redaction.rules import ENGINE_ERROR
 from otel_audit.exporter.redaction.views import writable
 
@@ -33,9 +32,7 @@ _VALUE_KEYS: Final = frozenset(
     {"value", "values", "before", "after", "old", "new", "oldvalue", "newvalue", "from", "to"}
 )
 _CHANGE_KEYS: Final = frozenset({"before", "after"})
-_DROPPED: Final = re.compile(r"\[(?:REDACTED:[a-z][a-z0-9_]{0,39}|UNKNOWN_USER:[0-9a-f]{8})\]")
 _PAIR: Final = 2
-_MARKED: Final = "[REDACTED:"
 
 
 class Number(str):
@@ -160,7 +157,7 @@ class TreeWalk:
         for name, item in value.items():
             if isinstance(item, str) and isinstance(name, str) and name.lower() in _NAME_KEYS:
                 shown, _, rule = self._redactor.name(item, personal=self._personal)
-                if shown != item or _MARKED in item:
+                if shown != item or STANDS_FOR.search(item):
                     # A text with a secret is no name, neither before it is redacted nor after.
                     continue
                 if rule is not None and not rule.validator:
@@ -207,7 +204,7 @@ class TreeWalk:
             return value
         if isinstance(value, dict) and value.keys() <= _CHANGE_KEYS:
             return {key: self._drop(rule_id, item, f"{path}.{key}", hits) for key, item in value.items()}
-        if isinstance(value, str) and (_DROPPED.fullmatch(value) or is_session_hash(value)):
+        if isinstance(value, str) and (STANDS_FOR.fullmatch(value) or is_session_hash(value)):
             return value
         hits[rule_id, path] += 1
         return marker(rule_id)
