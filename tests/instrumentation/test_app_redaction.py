@@ -19,6 +19,7 @@ from otel_audit.exporter.redaction import Redactor, load_rules, session_hash
 from otel_audit.exporter.store.regions.keyring import Keyring
 from otel_audit.instrumentation import audit
 from otel_audit.instrumentation.ids import canonical_uuid
+from otel_audit.instrumentation.values import TEXT_CHARS_MAX
 from tests.support.otlp_client import record, request
 from tests.support.otlp_sink import OtlpSink, attributes_of
 
@@ -210,3 +211,17 @@ def test_a_secret_in_the_evidence_is_redacted() -> None:
     claim = json.dumps([{"rule": "jwt", "field": f"attributes.{key}", "count": 2}] * 100)
     hits = app_hits(claim, RECEIVER)
     assert hits == {("jwt", f"attributes.sk_live_…{key[-4:]}"): 128}
+
+
+@pytest.mark.parametrize("before", [1000, 1005, 1010, 1015])
+def test_a_secret_that_a_cut_would_split_goes_with_it(
+    configure: Configure, sink: OtlpSink, before: int
+) -> None:
+    letters = "".join(secrets.choice("GHJKLMNPQRSTVWXZ") for _ in range(32))
+    configure()
+    long = "b " * (TEXT_CHARS_MAX // 2 - 7) + "sk_live_" + letters
+    audit.record(
+        "data_access", "read", message="word " * (before // 5) + "sk_live_" + letters, attributes={"a": long}
+    )
+    [record] = sink.wait_for(1)
+    assert letters[:5].encode() not in record.SerializeToString()

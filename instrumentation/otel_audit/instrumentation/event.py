@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from otel_audit.instrumentation.errors import AuditError
 from otel_audit.instrumentation.ids import canonical_uuid
-from otel_audit.instrumentation.values import clean_map, clean_text
+from otel_audit.instrumentation.values import beginning, clean_map, clean_text
 from otel_audit.instrumentation.vocabulary import (
     CATALOGUE,
     EVENT_PREFIX,
@@ -191,7 +191,7 @@ def _uuid(name: str, value: Any) -> str | None:
 
 def _one_line(text: str | None) -> str:
     line = clean_text(" ".join(str(text).split())) if text else ""
-    return line if len(line) <= MESSAGE_CHARS_MAX else f"{line[: MESSAGE_CHARS_MAX - 1]}…"
+    return line if len(line) <= MESSAGE_CHARS_MAX else f"{beginning(line, MESSAGE_CHARS_MAX - 1)}…"
 
 
 def _changes(changes: Mapping[str, Any] | None) -> dict[str, tuple[Any, Any]] | None:

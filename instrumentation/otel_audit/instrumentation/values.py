@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime, time
 from enum import Enum
@@ -17,13 +18,27 @@ TEXT_CHARS_MAX: Final = 65_536
 CHARS_MAX: Final = 262_144
 """Characters of all texts of one map: an event stays below 3 MiB, a receiver's usual limit is 4."""
 
+# What ends a word, and how long one may be: a longer run is data, and may be cut anywhere.
+_APART: Final = re.compile(r"""[\s"'&,;<>]""")
+_LAST_WORD: Final = re.compile(r"""[^\s"'&,;<>]+\Z""")
+_WORD_CHARS_MAX: Final = 256
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+
+
+def beginning(text: str, chars: int) -> str:
+    """At most `chars` of text, without a word that the cut would split: half a secret looks like none."""
+    kept = text[:chars]
+    if len(text) <= chars or _APART.match(text, chars):
+        return kept
+    split = _LAST_WORD.search(kept, max(0, chars - _WORD_CHARS_MAX))
+    return kept[: split.start()] if split and split.start() > chars - _WORD_CHARS_MAX else kept
 
 
 def clean_text(text: str) -> str:
     """`text` as UTF-8 can carry it, at most TEXT_CHARS_MAX characters and a mark of what was cut."""
     if len(text) > TEXT_CHARS_MAX:
-        text = f"{text[:TEXT_CHARS_MAX]}…[{len(text) - TEXT_CHARS_MAX} more characters]"
+        kept = beginning(text, TEXT_CHARS_MAX)
+        text = f"{kept}…[{len(text) - len(kept)} more characters]"
     # A lone surrogate makes protobuf refuse the whole batch.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -43,7 +58,7 @@ class _Cleaner:
     def _text(self, text: str) -> str:
         text = clean_text(text)
         if len(text) > self._chars_left:
-            text = f"{text[: self._chars_left]}…[cut]"
+            text = f"{beginning(text, self._chars_left)}…[cut]"
         self._chars_left = max(0, self._chars_left - len(text))
         return text
 
